@@ -1,0 +1,245 @@
+//! The document-level bootstrap.
+//!
+//! Mentions of one document are not independent, so documents are what is drawn: a replicate draws as many
+//! documents as there are, with replacement (multinomial weights), and its score is the ratio of the weighted
+//! sums, not the mean of document scores; 0/0 counts as 0. The interval is the 2.5th to the 97.5th percentile of the
+//! replicates, interpolated linearly (facts: section 8 of the paper's evaluation).
+//!
+//! All strata of a file share the weights of a replicate, which keeps differences between strata meaningful and
+//! makes thirty strata cost little more than one. Replicate `r` draws from stream `r` of one seeded generator, so
+//! the result does not depend on the number of threads.
+
+use rand::{Rng, SeedableRng};
+use rand_chacha::ChaCha8Rng;
+use rayon::prelude::*;
+use serde::{Deserialize, Serialize};
+
+use crate::Error;
+
+/// A 95 % interval: lower and upper end.
+pub type Interval = [f64; 2];
+
+/// How many replicates, from which seed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Bootstrap {
+    /// Number of replicates.
+    pub replicates: usize,
+    /// Seed of the document weights.
+    pub seed: u64,
+}
+
+impl Default for Bootstrap {
+    /// The authors' setting: 1000 replicates, seed 42.
+    fn default() -> Self {
+        Bootstrap {
+            replicates: 1000,
+            seed: 42,
+        }
+    }
+}
+
+/// Right answers and rows of one stratum, summed per document. Documents without a row are left out.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct DocumentSums {
+    entries: Vec<(u32, u32, u32)>,
+}
+
+impl DocumentSums {
+    /// Sums `(document, right)` rows, given in any order.
+    pub fn from_rows(documents: usize, rows: impl IntoIterator<Item = (u32, bool)>) -> Self {
+        let mut dense = vec![(0u32, 0u32); documents];
+        for (document, right) in rows {
+            let entry = &mut dense[document as usize];
+            entry.0 += u32::from(right);
+            entry.1 += 1;
+        }
+        let entries = (0u32..)
+            .zip(dense)
+            .filter(|(_, (_, rows))| *rows > 0)
+            .map(|(d, (correct, rows))| (d, correct, rows));
+        DocumentSums {
+            entries: entries.collect(),
+        }
+    }
+
+    /// Number of rows of the stratum.
+    pub fn rows(&self) -> usize {
+        self.entries.iter().map(|e| e.2 as usize).sum()
+    }
+
+    /// Number of right answers of the stratum.
+    pub fn correct(&self) -> usize {
+        self.entries.iter().map(|e| e.1 as usize).sum()
+    }
+
+    /// Weighted right answers and rows; `weights` has one entry per document.
+    pub(crate) fn weighted(&self, weights: &[u32]) -> (u64, u64) {
+        self.entries
+            .iter()
+            .fold((0, 0), |(correct, rows), &(document, c, r)| {
+                let weight = u64::from(weights[document as usize]);
+                (
+                    correct + weight * u64::from(c),
+                    rows + weight * u64::from(r),
+                )
+            })
+    }
+}
+
+impl Bootstrap {
+    /// The 95 % interval of `correct / rows` for each stratum.
+    ///
+    /// Cost: `replicates × (documents + entries of all strata)`; 40,000 mentions in 900 documents with thirty
+    /// strata and 1000 replicates take a few hundredths of a second.
+    ///
+    /// # Errors
+    /// [`Error::NoReplicates`] for zero replicates.
+    pub fn intervals(
+        &self,
+        documents: usize,
+        strata: &[DocumentSums],
+    ) -> Result<Vec<Interval>, Error> {
+        let replicates = self.replicate(documents, |weights| -> Vec<f64> {
+            strata
+                .iter()
+                .map(|stratum| ratio(stratum.weighted(weights)))
+                .collect()
+        })?;
+        let mut column = vec![0.0; replicates.len()];
+        Ok((0..strata.len())
+            .map(|stratum| {
+                for (cell, replicate) in column.iter_mut().zip(&replicates) {
+                    *cell = replicate[stratum];
+                }
+                percentile_interval(&mut column)
+            })
+            .collect())
+    }
+
+    /// Any statistic of the document weights, once per replicate, in the order of the replicates.
+    pub(crate) fn replicate<T: Send>(
+        &self,
+        documents: usize,
+        statistic: impl Fn(&[u32]) -> T + Sync,
+    ) -> Result<Vec<T>, Error> {
+        self.replicate_with(documents, |weights, _| statistic(weights))
+    }
+
+    /// As [`Self::replicate`], for statistics that draw something beside the documents.
+    pub(crate) fn replicate_with<T: Send>(
+        &self,
+        documents: usize,
+        statistic: impl Fn(&[u32], &mut ChaCha8Rng) -> T + Sync,
+    ) -> Result<Vec<T>, Error> {
+        if self.replicates == 0 {
+            return Err(Error::NoReplicates);
+        }
+        Ok((0..self.replicates)
+            .into_par_iter()
+            .map_init(
+                || vec![0u32; documents],
+                |weights, replicate| {
+                    let mut rng = ChaCha8Rng::seed_from_u64(self.seed);
+                    rng.set_stream(replicate as u64);
+                    draw_weights(weights, &mut rng);
+                    statistic(weights, &mut rng)
+                },
+            )
+            .collect())
+    }
+}
+
+/// Multinomial weights: how often each index comes up when as many are drawn, with replacement, as there are.
+pub(crate) fn draw_weights(weights: &mut [u32], rng: &mut ChaCha8Rng) {
+    weights.fill(0);
+    let Ok(count) = u32::try_from(weights.len()) else {
+        return;
+    };
+    for _ in 0..count {
+        weights[rng.random_range(0..count) as usize] += 1;
+    }
+}
+
+/// The ratio of two sums; 0/0 is 0.
+pub(crate) fn ratio((correct, rows): (u64, u64)) -> f64 {
+    if rows == 0 {
+        0.0
+    } else {
+        correct as f64 / rows as f64
+    }
+}
+
+/// 2.5th and 97.5th percentile with linear interpolation. Sorts `values`.
+pub(crate) fn percentile_interval(values: &mut [f64]) -> Interval {
+    values.sort_unstable_by(f64::total_cmp);
+    [percentile(values, 0.025), percentile(values, 0.975)]
+}
+
+fn percentile(sorted: &[f64], share: f64) -> f64 {
+    let position = share * (sorted.len() - 1) as f64;
+    let below = position.floor() as usize;
+    let above = (below + 1).min(sorted.len() - 1);
+    sorted[below] + (position - below as f64) * (sorted[above] - sorted[below])
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn percentiles_interpolate_linearly() {
+        let mut values: Vec<f64> = (0..=100).rev().map(f64::from).collect();
+        assert_eq!(percentile_interval(&mut values), [2.5, 97.5]);
+        assert_eq!(percentile_interval(&mut [3.0]), [3.0, 3.0]);
+    }
+
+    #[test]
+    fn interval_of_equal_documents_is_a_point_and_of_one_stratum_without_rows_zero() {
+        let even = DocumentSums::from_rows(4, (0..4).flat_map(|d| [(d, true), (d, false)]));
+        assert_eq!((even.rows(), even.correct()), (8, 4));
+        let none = DocumentSums::from_rows(4, []);
+        let intervals = Bootstrap {
+            replicates: 50,
+            seed: 1,
+        }
+        .intervals(4, &[even, none])
+        .unwrap();
+        assert_eq!(intervals, vec![[0.5, 0.5], [0.0, 0.0]]);
+    }
+
+    #[test]
+    fn width_agrees_with_the_normal_approximation() {
+        // 400 documents of one row, half right: standard error sqrt(0.25 / 400) = 0.025.
+        let rows = (0..400).map(|d| (d, d % 2 == 0));
+        let sums = DocumentSums::from_rows(400, rows);
+        let [low, high] = Bootstrap::default().intervals(400, &[sums]).unwrap()[0];
+        assert!((low - (0.5 - 1.96 * 0.025)).abs() < 0.006, "{low}");
+        assert!((high - (0.5 + 1.96 * 0.025)).abs() < 0.006, "{high}");
+    }
+
+    #[test]
+    fn the_number_of_threads_changes_nothing() {
+        let sums = [DocumentSums::from_rows(
+            30,
+            (0..300).map(|i| (i % 30, i % 7 < 3)),
+        )];
+        let run = |threads| {
+            let pool = rayon::ThreadPoolBuilder::new()
+                .num_threads(threads)
+                .build()
+                .unwrap();
+            pool.install(|| Bootstrap::default().intervals(30, &sums).unwrap())
+        };
+        assert_eq!(run(1), run(5));
+    }
+
+    #[test]
+    fn zero_replicates_are_refused() {
+        let zero = Bootstrap {
+            replicates: 0,
+            seed: 0,
+        };
+        assert!(matches!(zero.intervals(1, &[]), Err(Error::NoReplicates)));
+    }
+}

@@ -1,0 +1,238 @@
+//! Is one system better than another? Paired tests on the same mentions.
+
+use std::collections::HashMap;
+use std::fmt;
+
+use serde::{Deserialize, Serialize};
+use syncabel_corpus::predictions::Prediction;
+use syncabel_kb::Kb;
+
+use crate::bootstrap::{Interval, percentile_interval, ratio};
+use crate::score::{EvalOptions, MentionKey, Scored, key, score};
+use crate::{DocumentSums, Error};
+
+/// How many mentions an error about different mentions lists.
+const SAMPLE: usize = 5;
+
+/// Two systems on the same mentions.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Comparison {
+    /// Mentions.
+    pub rows: usize,
+    /// Documents.
+    pub documents: usize,
+    /// Recall of the first system.
+    pub recall_first: f64,
+    /// Recall of the second system.
+    pub recall_second: f64,
+    /// Recall of the second minus recall of the first.
+    pub difference: f64,
+    /// 95 % interval of the difference, paired document-level bootstrap.
+    pub difference_ci95: Interval,
+    /// Two-sided bootstrap p-value of "no difference": twice the smaller share of replicates on one side of 0, each
+    /// share counted with one replicate more, so that it is never 0.
+    pub p_bootstrap: f64,
+    /// Mentions that only the first system has right.
+    pub only_first_right: usize,
+    /// Mentions that only the second system has right.
+    pub only_second_right: usize,
+    /// Exact two-sided McNemar p-value over mentions. It takes mentions as independent, which they are not inside a
+    /// document; read it beside the bootstrap.
+    pub p_mcnemar: f64,
+}
+
+/// Compares two systems. Duplicates are always removed, for they cannot be paired; other rules are the options'.
+///
+/// # Errors
+/// [`Error::DifferentMentions`] if one system lacks a mention of the other, [`Error::DifferentGold`] if they were
+/// scored against different annotation, and the errors of [`score`].
+pub fn compare(
+    first: &[Prediction],
+    second: &[Prediction],
+    kb: Option<&Kb>,
+    options: &EvalOptions,
+) -> Result<Comparison, Error> {
+    let options = EvalOptions {
+        deduplicate: true,
+        ..options.clone()
+    };
+    let first = score(first, None, kb, &options)?;
+    let second = score(second, None, kb, &options)?;
+    let pairs = pair(&first, &second)?;
+    let only = |side: bool| {
+        pairs
+            .iter()
+            .filter(|(_, a, b)| *a != *b && *b == side)
+            .count()
+    };
+    let (only_first_right, only_second_right) = (only(false), only(true));
+
+    let documents = first.documents.len();
+    let sums_first = DocumentSums::from_rows(documents, pairs.iter().map(|(d, a, _)| (*d, *a)));
+    let sums_second = DocumentSums::from_rows(documents, pairs.iter().map(|(d, _, b)| (*d, *b)));
+    let difference = |weights: &[u32]| {
+        ratio(sums_second.weighted(weights)) - ratio(sums_first.weighted(weights))
+    };
+    let mut replicates = options.bootstrap.replicate(documents, difference)?;
+    let ones = vec![1; documents];
+    Ok(Comparison {
+        rows: pairs.len(),
+        documents,
+        recall_first: ratio(sums_first.weighted(&ones)),
+        recall_second: ratio(sums_second.weighted(&ones)),
+        difference: difference(&ones),
+        p_bootstrap: two_sided(&replicates),
+        difference_ci95: percentile_interval(&mut replicates),
+        only_first_right,
+        only_second_right,
+        p_mcnemar: mcnemar_exact(only_first_right, only_second_right),
+    })
+}
+
+/// Exact two-sided McNemar test: the binomial test of `b` against `c` discordant pairs.
+pub fn mcnemar_exact(b: usize, c: usize) -> f64 {
+    let n = b + c;
+    let mut log_term = -(n as f64) * std::f64::consts::LN_2; // ln of C(n, 0) / 2^n
+    let mut tail = log_term.exp();
+    for i in 1..=b.min(c) {
+        log_term += ((n - i + 1) as f64).ln() - (i as f64).ln();
+        tail += log_term.exp();
+    }
+    (2.0 * tail).min(1.0)
+}
+
+/// `(document of the first system, first right, second right)` for each mention, in the order of the first system.
+fn pair(first: &Scored<'_>, second: &Scored<'_>) -> Result<Vec<(u32, bool, bool)>, Error> {
+    let mut partner: HashMap<MentionKey<'_>, usize> = HashMap::with_capacity(second.outcomes.len());
+    for (index, outcome) in second.outcomes.iter().enumerate() {
+        partner.insert(key(&second.predictions[outcome.row]), index);
+    }
+    let mut matched = vec![false; second.outcomes.len()];
+    let mut pairs = Vec::with_capacity(first.outcomes.len());
+    let mut only_first = Vec::new();
+    for outcome in &first.outcomes {
+        let prediction = &first.predictions[outcome.row];
+        let Some(&index) = partner.get(&key(prediction)) else {
+            only_first.push(prediction);
+            continue;
+        };
+        matched[index] = true;
+        let other = &second.outcomes[index];
+        same_gold(prediction, &second.predictions[other.row])?;
+        pairs.push((outcome.document, outcome.correct, other.correct));
+    }
+    let only_second: Vec<&Prediction> = second
+        .outcomes
+        .iter()
+        .zip(&matched)
+        .filter(|(_, matched)| !**matched)
+        .map(|(outcome, _)| &second.predictions[outcome.row])
+        .collect();
+    if only_first.is_empty() && only_second.is_empty() {
+        return Ok(pairs);
+    }
+    Err(Error::DifferentMentions {
+        only_first: only_first.len(),
+        first_sample: sample(&only_first),
+        only_second: only_second.len(),
+        second_sample: sample(&only_second),
+    })
+}
+
+fn same_gold(first: &Prediction, second: &Prediction) -> Result<(), Error> {
+    let mut codes = crate::codes::Canonicaliser::new(None);
+    let mut keys = |field: &str| {
+        let mut keys: Vec<String> = codes
+            .alternatives(field)
+            .into_iter()
+            .map(|c| c.key)
+            .collect();
+        keys.sort_unstable();
+        keys
+    };
+    if first.code == second.code || keys(&first.code) == keys(&second.code) {
+        return Ok(());
+    }
+    Err(Error::DifferentGold {
+        mention: describe(first),
+        first: first.code.clone(),
+        second: second.code.clone(),
+    })
+}
+
+fn describe(p: &Prediction) -> String {
+    format!("{} {}-{} {}", p.filename, p.start_span, p.end_span, p.label)
+}
+
+fn sample(rows: &[&Prediction]) -> String {
+    if rows.is_empty() {
+        return "none".to_owned();
+    }
+    let mut text = rows
+        .iter()
+        .take(SAMPLE)
+        .map(|p| describe(p))
+        .collect::<Vec<_>>()
+        .join("; ");
+    if rows.len() > SAMPLE {
+        text.push_str("; ...");
+    }
+    text
+}
+
+fn two_sided(differences: &[f64]) -> f64 {
+    let share = |count: usize| (count + 1) as f64 / (differences.len() + 1) as f64;
+    let at_most = differences.iter().filter(|d| **d <= 0.0).count();
+    let at_least = differences.iter().filter(|d| **d >= 0.0).count();
+    (2.0 * share(at_most.min(at_least))).min(1.0)
+}
+
+impl fmt::Display for Comparison {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let [low, high] = self.difference_ci95.map(|end| end * 100.0);
+        writeln!(
+            f,
+            "recall@1 first {:.1}%, second {:.1}%",
+            self.recall_first * 100.0,
+            self.recall_second * 100.0
+        )?;
+        write!(
+            f,
+            "difference {:+.1} points (95 % interval {low:+.1} to {high:+.1}), ",
+            self.difference * 100.0
+        )?;
+        writeln!(f, "bootstrap p = {:.4}", self.p_bootstrap)?;
+        write!(
+            f,
+            "only the first right {}, only the second {}, ",
+            self.only_first_right, self.only_second_right
+        )?;
+        writeln!(f, "McNemar exact p = {:.4}", self.p_mcnemar)?;
+        writeln!(f, "{} mentions in {} documents", self.rows, self.documents)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn mcnemar_agrees_with_the_binomial_by_hand() {
+        assert_eq!(mcnemar_exact(0, 0), 1.0);
+        assert_eq!(mcnemar_exact(5, 5), 1.0);
+        assert!((mcnemar_exact(1, 9) - 2.0 * 11.0 / 1024.0).abs() < 1e-12);
+        assert_eq!(mcnemar_exact(9, 1), mcnemar_exact(1, 9));
+        assert!((mcnemar_exact(0, 5) - 2.0 / 32.0).abs() < 1e-12);
+        let large = mcnemar_exact(400, 500);
+        assert!(
+            large > 0.0008 && large < 0.0011,
+            "normal approximation gives 0.00095, got {large}"
+        );
+    }
+
+    #[test]
+    fn bootstrap_p_is_never_zero() {
+        assert_eq!(two_sided(&[1.0; 999]), 2.0 / 1000.0);
+        assert_eq!(two_sided(&[0.0; 9]), 1.0);
+    }
+}

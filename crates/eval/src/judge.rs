@@ -1,0 +1,269 @@
+//! The verdicts of a judge, counted, and how far two judges agree.
+//!
+//! The labels are those of the paper's protocol (section 8.1 of the facts): a model, or a clinician, says how a
+//! prediction relates to the mention when the codes differ.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::str::FromStr;
+
+use serde::{Deserialize, Serialize};
+use syncabel_corpus::predictions::Prediction;
+
+use crate::{Error, Scored};
+
+/// Columns that are looked for when none is named, in this order.
+pub const DEFAULT_JUDGE_COLUMNS: [&str; 2] = ["LLM_Evaluation_v2", "LLM_Evaluation"];
+
+/// A judge's verdict on one prediction.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "SCREAMING_SNAKE_CASE")]
+pub enum Label {
+    /// The codes are equal.
+    Strict,
+    /// Another code, clinically right.
+    Exact,
+    /// Part of a composite.
+    Partial,
+    /// Too general.
+    Broad,
+    /// Adds what the text does not say.
+    Narrow,
+    /// Something else.
+    NoRelation,
+}
+
+impl FromStr for Label {
+    type Err = ();
+
+    fn from_str(text: &str) -> Result<Self, ()> {
+        Ok(
+            match text
+                .trim()
+                .to_ascii_uppercase()
+                .replace([' ', '-'], "_")
+                .as_str()
+            {
+                "STRICT" => Label::Strict,
+                "EXACT" => Label::Exact,
+                "PARTIAL" => Label::Partial,
+                "BROAD" => Label::Broad,
+                "NARROW" => Label::Narrow,
+                "NO_RELATION" => Label::NoRelation,
+                _ => return Err(()),
+            },
+        )
+    }
+}
+
+impl fmt::Display for Label {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Label::Strict => "STRICT",
+            Label::Exact => "EXACT",
+            Label::Partial => "PARTIAL",
+            Label::Broad => "BROAD",
+            Label::Narrow => "NARROW",
+            Label::NoRelation => "NO_RELATION",
+        })
+    }
+}
+
+/// Counts of verdicts over the scored mentions.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct JudgeCounts {
+    /// The column they come from.
+    pub column: String,
+    /// Verdicts STRICT.
+    pub strict: usize,
+    /// Verdicts EXACT.
+    pub exact: usize,
+    /// Verdicts PARTIAL.
+    pub partial: usize,
+    /// Verdicts BROAD.
+    pub broad: usize,
+    /// Verdicts NARROW.
+    pub narrow: usize,
+    /// Verdicts NO_RELATION.
+    pub no_relation: usize,
+    /// Clinically valid: codes equal, or judged EXACT.
+    pub correct: usize,
+    /// Rows with an empty verdict.
+    pub unlabelled: usize,
+}
+
+/// Counts the verdicts in `column`, or in the first of [`DEFAULT_JUDGE_COLUMNS`] that exists.
+///
+/// # Errors
+/// [`Error::NoJudgeColumn`] if a column is named and absent, [`Error::UnknownLabel`] for a label outside the protocol.
+pub(crate) fn count(
+    scored: &Scored<'_>,
+    column: Option<&str>,
+) -> Result<Option<JudgeCounts>, Error> {
+    let Some(column) = choose_column(scored, column)? else {
+        return Ok(None);
+    };
+    let mut counts = JudgeCounts {
+        column: column.clone(),
+        ..JudgeCounts::default()
+    };
+    for outcome in &scored.outcomes {
+        let prediction = &scored.predictions[outcome.row];
+        let label = label_of(prediction, &column, outcome.row)?;
+        counts.correct += usize::from(outcome.correct || label == Some(Label::Exact));
+        *match label {
+            Some(Label::Strict) => &mut counts.strict,
+            Some(Label::Exact) => &mut counts.exact,
+            Some(Label::Partial) => &mut counts.partial,
+            Some(Label::Broad) => &mut counts.broad,
+            Some(Label::Narrow) => &mut counts.narrow,
+            Some(Label::NoRelation) => &mut counts.no_relation,
+            None => &mut counts.unlabelled,
+        } += 1;
+    }
+    Ok(Some(counts))
+}
+
+fn choose_column(scored: &Scored<'_>, asked: Option<&str>) -> Result<Option<String>, Error> {
+    let exists = |column: &str| {
+        scored
+            .predictions
+            .iter()
+            .any(|p| value(p, column).is_some())
+    };
+    match asked {
+        None => Ok(DEFAULT_JUDGE_COLUMNS
+            .into_iter()
+            .find(|c| exists(c))
+            .map(str::to_owned)),
+        Some(column) if exists(column) => Ok(Some(column.to_owned())),
+        Some(column) => {
+            let extra = scored
+                .predictions
+                .first()
+                .map(|p| p.extra.as_slice())
+                .unwrap_or_default();
+            let names: Vec<&str> = extra.iter().map(|(name, _)| name.as_str()).collect();
+            let found = if names.is_empty() {
+                "none".to_owned()
+            } else {
+                names.join(", ")
+            };
+            Err(Error::NoJudgeColumn {
+                column: column.to_owned(),
+                found,
+            })
+        }
+    }
+}
+
+fn value<'p>(prediction: &'p Prediction, column: &str) -> Option<&'p str> {
+    prediction
+        .extra
+        .iter()
+        .find(|(name, _)| name == column)
+        .map(|(_, value)| value.as_str())
+}
+
+fn label_of(prediction: &Prediction, column: &str, row: usize) -> Result<Option<Label>, Error> {
+    match value(prediction, column).map(str::trim) {
+        None | Some("") => Ok(None),
+        Some(text) => text.parse().map(Some).map_err(|()| Error::UnknownLabel {
+            row: row + 1,
+            mention: format!(
+                "{} {}-{}",
+                prediction.filename, prediction.start_span, prediction.end_span
+            ),
+            column: column.to_owned(),
+            label: text.to_owned(),
+        }),
+    }
+}
+
+/// How far two judges agree on the same rows.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Agreement {
+    /// Rows that both judged.
+    pub rows: usize,
+    /// Rows with the same verdict.
+    pub agreed: usize,
+    /// `agreed / rows`.
+    pub accuracy: f64,
+    /// Cohen's kappa; 0 where chance agreement is 1.
+    pub kappa: f64,
+    /// How often (first verdict, second verdict) occurs.
+    pub confusion: BTreeMap<String, BTreeMap<String, usize>>,
+}
+
+impl Agreement {
+    /// Compares pairs of verdicts; any labels will do, as long as both judges use the same.
+    pub fn of<'v>(pairs: impl IntoIterator<Item = (&'v str, &'v str)>) -> Self {
+        let mut confusion: BTreeMap<String, BTreeMap<String, usize>> = BTreeMap::new();
+        let mut second_totals: BTreeMap<&str, usize> = BTreeMap::new();
+        let (mut rows, mut agreed) = (0, 0);
+        for (first, second) in pairs {
+            rows += 1;
+            agreed += usize::from(first == second);
+            *confusion
+                .entry(first.to_owned())
+                .or_default()
+                .entry(second.to_owned())
+                .or_default() += 1;
+            *second_totals.entry(second).or_default() += 1;
+        }
+        let n = rows.max(1) as f64;
+        let accuracy = agreed as f64 / n;
+        let chance: f64 = confusion
+            .iter()
+            .map(|(label, row)| {
+                let second = second_totals.get(label.as_str()).copied().unwrap_or(0);
+                row.values().sum::<usize>() as f64 / n * (second as f64 / n)
+            })
+            .sum();
+        let kappa = if rows == 0 || chance >= 1.0 {
+            0.0
+        } else {
+            (accuracy - chance) / (1.0 - chance)
+        };
+        Agreement {
+            rows,
+            agreed,
+            accuracy,
+            kappa,
+            confusion,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn labels_are_read_leniently_but_not_guessed() {
+        assert_eq!("no relation ".parse(), Ok(Label::NoRelation));
+        assert_eq!("Exact".parse(), Ok(Label::Exact));
+        assert_eq!("almost".parse::<Label>(), Err(()));
+        assert_eq!(Label::NoRelation.to_string().parse(), Ok(Label::NoRelation));
+    }
+
+    #[test]
+    fn kappa_of_a_textbook_table() {
+        // 20 yes/yes, 5 yes/no, 10 no/yes, 15 no/no: observed 0.7, by chance 0.5, kappa 0.4.
+        let cell = |count, pair| std::iter::repeat_n(pair, count);
+        let pairs = cell(20, ("y", "y"))
+            .chain(cell(5, ("y", "n")))
+            .chain(cell(10, ("n", "y")))
+            .chain(cell(15, ("n", "n")));
+        let agreement = Agreement::of(pairs);
+        assert_eq!((agreement.rows, agreement.agreed), (50, 35));
+        assert!((agreement.kappa - 0.4).abs() < 1e-12);
+        assert_eq!(agreement.confusion["n"]["y"], 10);
+    }
+
+    #[test]
+    fn kappa_is_defined_for_one_label_and_no_rows() {
+        assert_eq!(Agreement::of([("a", "a")]).kappa, 0.0);
+        assert_eq!(Agreement::of([]).accuracy, 0.0);
+    }
+}
