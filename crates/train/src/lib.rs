@@ -1,1 +1,19 @@
-//! placeholder
+//! Training: from human and synthetic examples to a checkpoint.
+
+mod compose;
+mod config;
+mod encode;
+mod error;
+mod packing;
+mod random;
+mod schedule;
+
+pub use compose::{
+    ComposeReport, Composition, ExampleId, HumanShareRule, Phase, PhaseName, PhaseReport, Plan,
+    Sources, Strategy, compose,
+};
+pub use config::{BestMetric, EngineChoice, PhaseConfig, TrainConfig};
+pub use encode::{EncodeReport, Encoded, encode_examples};
+pub use error::Error;
+pub use packing::{Rows, Slot, pack};
+pub use schedule::Schedule;
