@@ -1,1 +1,64 @@
-//! placeholder
+//! Linking mentions to concepts by generating names that exist.
+//!
+//! A generative entity linker reads a marked sentence and writes the name of a concept. Left alone it invents names;
+//! this crate lets it write nothing but names of the mention's semantic group, and says which concept was meant and how
+//! sure the model was.
+//!
+//! # Key types
+//! - [`Trie`]: every way to spell a name of a group in tokens, one root per group, as flat arrays in one mapped file.
+//! - [`StepModel`]: what a search asks of a model, logits for the next token of many rows. Behind the feature `model`,
+//!   [`LlamaSteps`] implements it for the Llama of `syncabel_model`; everything else builds without a tensor library.
+//! - [`beam_search`]: the paper's decoding, guided by the trie or free, with the semantics of Hugging Face `generate`.
+//! - [`Linker`]: marked mentions in, predictions with codes, candidates and scores out.
+//!
+//! # Cost at UMLS scale
+//! 7.4 million names are about 38 million nodes: 360 MB on disk, mapped, of which a run touches a few pages. Building
+//! needs the spelled names in memory (about 1 GB at nine tokens a name) and a sort of them on all cores. A step of the
+//! walk is two array reads; next to one row of a language model it costs nothing.
+//!
+//! # Example
+//! Two names, a model that has no opinion, and the answers that remain:
+//!
+//! ```
+//! use syncabel_decode::{beam_search, Constraint, Error, NameEntry, Query, SearchOptions, SpecialTokens, StepModel, Trie};
+//! use syncabel_kb::{ConceptId, Digest, GroupId, NameId};
+//!
+//! struct Indifferent;
+//! impl StepModel for Indifferent {
+//!     fn vocab_size(&self) -> usize { 128 }
+//!     fn prefill(&mut self, prompts: &[Vec<u32>], _: usize, _: usize) -> Result<Vec<f32>, Error> {
+//!         Ok(vec![0.0; 128 * prompts.len()])
+//!     }
+//!     fn step(&mut self, tokens: &[u32], _: &[u32]) -> Result<Vec<f32>, Error> {
+//!         Ok(vec![0.0; 128 * tokens.len()])
+//!     }
+//! }
+//!
+//! let name = |id, text| NameEntry { name: NameId(id), concept: ConceptId(id), preferred: true, text };
+//! let diseases = vec![name(0, "gout"), name(1, "goitre")];
+//! let letters = |text: &str| text.bytes().map(u32::from).collect();
+//! let nothing = Digest::of_bytes(b"");
+//! let trie = Trie::from_names(&[diseases], &letters, 0, nothing, nothing)?;
+//!
+//! let queries = [Query { prompt: vec![1, 2, 3], group: GroupId(0) }];
+//! let special = SpecialTokens { eos: 0, sep: None };
+//! let options = SearchOptions::default();
+//! let answers = beam_search(&mut Indifferent, &queries, Constraint::Guided(&trie), special, &options)?;
+//! let spelled: Vec<&[u32]> = answers[0].iter().flat_map(|answer| answer.names(&special)).collect();
+//! assert_eq!(spelled, [b" gout".map(u32::from).as_slice(), b" goitre".map(u32::from).as_slice()]);
+//! assert_eq!(trie.lookup(GroupId(0), spelled[1]).unwrap().concept, ConceptId(1));
+//! # Ok::<(), Error>(())
+//! ```
+
+mod error;
+mod search;
+mod step;
+pub mod trie;
+
+pub use error::Error;
+pub use search::{
+    Constraint, EarlyStopping, Hypothesis, Query, SearchOptions, SpecialTokens, beam_search,
+    log_normalizer,
+};
+pub use step::StepModel;
+pub use trie::{NameEntry, NodeId, Terminal, Trie};

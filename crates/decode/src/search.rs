@@ -1,0 +1,226 @@
+//! Beam search, guided by a [`Trie`] or free.
+//!
+//! The semantics are those of Hugging Face `generate` with `num_beams = num_return_sequences = K` and a
+//! `prefix_allowed_tokens_fn`, because that is what published systems of this kind run (paper, section on inference):
+//!
+//! 1. A token's score is its log-probability under the softmax over the **whole** vocabulary; the trie then only
+//!    forbids. A forced token therefore still costs what the model thinks of it.
+//! 2. Each step ranks all continuations of a mention's live beams by their summed log-probability and looks at the
+//!    best 2K. Those among the first K that end the answer are finished, with the sum divided by
+//!    `length ^ length_penalty` (the end token counts); the best K that do not end go on.
+//! 3. A mention keeps its K best finished answers. It stops when K are finished and, by [`EarlyStopping`], none that
+//!    is still running is expected to do better, or when nothing runs any more.
+//!
+//! Where we differ, on purpose: a beam that nothing may continue is gone, where `generate` pads it on with a score of
+//! -10⁹ and may return it (facebookresearch/GENRE#47); a guided answer that hits `max_new_tokens` is no name and is
+//! dropped; sums are kept in `f64`; and the probability of every token is kept along the ancestry of its beam.
+//!
+//! **Ties** have a rule: of two continuations with the same sum, the one of the better-ranked beam comes first, then
+//! the smaller token; of two finished answers with the same score, the one that finished first, then by the rule above.
+
+mod beam;
+mod scores;
+
+use rayon::prelude::*;
+use serde::{Deserialize, Serialize};
+use syncabel_kb::GroupId;
+
+use crate::{Error, StepModel, Trie};
+use beam::{Rules, Search};
+
+pub use scores::log_normalizer;
+
+/// One mention to decode: what the model reads, and the group whose names are allowed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Query {
+    /// The tokens up to and including the prompt's verb.
+    pub prompt: Vec<u32>,
+    /// The mention's semantic group.
+    pub group: GroupId,
+}
+
+/// What may be generated.
+#[derive(Clone, Copy, Debug)]
+pub enum Constraint<'t> {
+    /// Only names of the query's semantic group.
+    Guided(&'t Trie),
+    /// Anything: the paper's "without guided inference".
+    Free,
+}
+
+/// The tokens that mean something to the search.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct SpecialTokens {
+    /// Ends an answer.
+    pub eos: u32,
+    /// Stands between the names of a composite answer.
+    pub sep: Option<u32>,
+}
+
+/// Options of [`beam_search`]; the defaults are the paper's.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct SearchOptions {
+    /// Hypotheses kept per mention, and answers returned.
+    pub beams: usize,
+    /// Longest answer in tokens, the end of sequence included.
+    pub max_new_tokens: usize,
+    /// Exponent of the length by which a finished sum is divided: 0 ranks by probability, 1 by the mean per token.
+    pub length_penalty: f32,
+    /// When a mention has enough answers.
+    pub early_stopping: EarlyStopping,
+    /// Most names in one answer when several are allowed: where a name may end, the separator may follow, and behind it
+    /// the group's names begin anew. `None`: one name. Only guided search needs to be told.
+    pub multi_answer: Option<usize>,
+}
+
+/// When a mention that has K finished answers stops.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum EarlyStopping {
+    /// When the best running beam, ended at its present length, would not beat the worst answer. May stop too early,
+    /// since a longer answer can have a better mean; it is what `generate` does by default (`early_stopping=False`).
+    #[default]
+    Heuristic,
+    /// At once (`early_stopping=True`).
+    FirstFull,
+    /// When no running beam can beat the worst answer even if every later token were certain (`"never"`).
+    Exhaustive,
+}
+
+impl Default for SearchOptions {
+    fn default() -> Self {
+        Self {
+            beams: 5,
+            max_new_tokens: 128,
+            length_penalty: 1.0,
+            early_stopping: EarlyStopping::default(),
+            multi_answer: None,
+        }
+    }
+}
+
+/// An answer with its scores.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Hypothesis {
+    /// The generated tokens; the last one is the end of sequence unless the search ran into `max_new_tokens`.
+    pub tokens: Vec<u32>,
+    /// Log-probability of the whole answer: the sum of `token_log_probs`, in nats.
+    pub sum_log_prob: f64,
+    /// `sum_log_prob / tokens.len() ^ length_penalty`, by which answers are ranked.
+    pub score: f64,
+    /// Log-probability of each token given the prompt and the tokens before it, over the whole vocabulary.
+    pub token_log_probs: Vec<f32>,
+}
+
+impl Hypothesis {
+    /// Whether the answer came to its end; always so in guided search.
+    pub fn is_finished(&self, special: &SpecialTokens) -> bool {
+        self.tokens.last() == Some(&special.eos)
+    }
+
+    /// The tokens of each name of the answer, without end and separators.
+    pub fn names<'h>(
+        &'h self,
+        special: &SpecialTokens,
+    ) -> impl Iterator<Item = &'h [u32]> + use<'h> {
+        let SpecialTokens { eos, sep } = *special;
+        let text = self.tokens.strip_suffix(&[eos]).unwrap_or(&self.tokens);
+        text.split(move |&token| Some(token) == sep)
+    }
+
+    /// `exp` of the mean log-probability of the tokens that spell names: the paper's `Prediction_score`, here along the
+    /// ancestry of the answer's own beam. 0 for an answer without such tokens.
+    pub fn mean_token_probability(&self, special: &SpecialTokens) -> f64 {
+        let spells = |token: u32| token != special.eos && Some(token) != special.sep;
+        let (mut sum, mut count) = (0.0, 0u32);
+        for (&token, &log_prob) in self.tokens.iter().zip(&self.token_log_probs) {
+            if spells(token) {
+                sum += f64::from(log_prob);
+                count += 1;
+            }
+        }
+        if count == 0 {
+            0.0
+        } else {
+            (sum / f64::from(count)).exp()
+        }
+    }
+}
+
+/// Decodes all `queries` together and returns, for each in input order, its answers, best first: at most
+/// `options.beams`, fewer when fewer were found, none when none was.
+///
+/// An answer depends on its query alone, not on its companions (as far as the model's arithmetic does not either).
+/// A mention that is done has no rows in later steps.
+///
+/// # Errors
+/// [`Error::Option`], [`Error::NoSuchGroup`], [`Error::TokenOutsideVocabulary`], [`Error::LogitsShape`],
+/// [`Error::NotFinite`], and what the model reports.
+pub fn beam_search(
+    model: &mut dyn StepModel,
+    queries: &[Query],
+    constraint: Constraint<'_>,
+    special: SpecialTokens,
+    options: &SearchOptions,
+) -> Result<Vec<Vec<Hypothesis>>, Error> {
+    options.check()?;
+    let rules = Rules {
+        constraint,
+        special,
+        options,
+        vocab: model.vocab_size(),
+    };
+    rules.check_specials()?;
+    let mut searches = queries
+        .iter()
+        .enumerate()
+        .map(|(index, query)| Search::new(index, query, &rules))
+        .collect::<Result<Vec<_>, _>>()?;
+    if queries.is_empty() {
+        return Ok(Vec::new());
+    }
+    let prompts: Vec<Vec<u32>> = queries.iter().map(|query| query.prompt.clone()).collect();
+    let mut logits = model.prefill(&prompts, options.beams, options.max_new_tokens)?;
+    let mut rows = queries.len();
+    let (mut tokens, mut parents) = (Vec::new(), Vec::new());
+    for step in 0..options.max_new_tokens {
+        rules.check_logits(&logits, rows)?;
+        searches
+            .par_iter_mut()
+            .try_for_each(|search| search.advance(step, &logits, &rules))?;
+        tokens.clear();
+        parents.clear();
+        for search in &mut searches {
+            search.claim_rows(&mut tokens, &mut parents);
+        }
+        rows = tokens.len();
+        if rows == 0 || step + 1 == options.max_new_tokens {
+            break;
+        }
+        logits = model.step(&tokens, &parents)?;
+    }
+    Ok(searches.into_iter().map(Search::into_hypotheses).collect())
+}
+
+impl SearchOptions {
+    fn check(&self) -> Result<(), Error> {
+        let refuse = |key, reason| Err(Error::Option { key, reason });
+        if self.beams == 0 {
+            return refuse("beams", "must be at least 1");
+        }
+        if self.max_new_tokens == 0 {
+            return refuse("max_new_tokens", "must be at least 1");
+        }
+        if !self.length_penalty.is_finite() {
+            return refuse("length_penalty", "must be a finite number");
+        }
+        if self.multi_answer == Some(0) {
+            return refuse(
+                "multi_answer",
+                "must be at least 1 name (or absent for one)",
+            );
+        }
+        Ok(())
+    }
+}

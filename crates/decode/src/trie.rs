@@ -1,0 +1,312 @@
+//! The token trie: every way to spell a name of a semantic group, as flat arrays in one file.
+//!
+//! **What for.** During guided decoding the model may only continue what is still the beginning of a name of the
+//! mention's semantic group. The trie answers, for a state that the search carries along, *which tokens may come
+//! next* and *does a name end here, and whose is it*, without ever starting again from the root.
+//!
+//! **Layout.** Nodes are numbered level by level (all roots, then all their children, ...), and the children of one
+//! node follow each other in ascending token order. Two arrays then say everything about the shape:
+//!
+//! ```text
+//! token[n]                              the token on the edge into node n
+//! child_start[n] .. child_start[n + 1]  the children of node n, as node numbers
+//! ```
+//!
+//! so that the allowed tokens of a node are one slice of `token`, ready to be compared or copied to a device. That a
+//! name ends in a node is one bit; names and concepts are kept only for those nodes, found by counting bits. The end
+//! of sequence is not a node: where the bit is set, it is allowed.
+//!
+//! **Cost.** 8 bytes a node, a fifth of a byte for bits and counts, and 8 bytes a name. MEDIC (76 thousand names in
+//! 314 thousand nodes) takes 3.2 MB; at five nodes a name, 7.4 million UMLS names take about 360 MB on disk and, being
+//! mapped, only the touched pages in memory. Building sorts the token sequences in parallel and walks them once level
+//! by level: no recursion, and no hash map whose order could leak into the file. The same names and tokenizer give the
+//! same bytes.
+
+mod build;
+mod format;
+mod stats;
+
+use std::path::Path;
+
+use syncabel_kb::{ConceptId, Digest, GroupId, Kb, NameId};
+
+pub use build::NameEntry;
+pub use format::{FORMAT_VERSION, MAGIC};
+pub use stats::{DepthStats, PartStats, TrieStats};
+
+use crate::Error;
+use format::Image;
+
+/// A state of the walk through a [`Trie`]; carried by the search from step to step.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct NodeId(pub u32);
+
+/// What a node spells, when a name may end in it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Terminal {
+    /// The name whose tokens lead from the group's root to the node.
+    pub name: NameId,
+    /// The concept that the name denotes in its group.
+    pub concept: ConceptId,
+}
+
+/// The continuations of a node: tokens in ascending order, and the nodes they lead to.
+#[derive(Clone, Copy, Debug)]
+pub struct Children<'t> {
+    tokens: &'t [u32],
+    first: u32,
+}
+
+/// Two names of one group that the tokenizer cannot tell apart: only one of them can be answered.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct MergedName {
+    /// The name that has no terminal of its own.
+    pub dropped: NameId,
+    /// The name that answers for it: a preferred name before others, then the smaller id.
+    pub kept: NameId,
+}
+
+/// A set of token sequences per semantic group; see the [module](self) for the layout.
+pub struct Trie {
+    image: Image,
+}
+
+impl Trie {
+    /// Spells every name of `kb` in tokens and builds the trie, one root per semantic group.
+    ///
+    /// A name's sequence is `encode(" " + name)`: the space is what stands between the prompt's verb and the name, so
+    /// the first token has its in-context form. `eos` ends every sequence and may not occur inside one. Names of a
+    /// group that encode alike are merged, see [`Trie::merged_names`].
+    ///
+    /// # Errors
+    /// [`Error::Unspellable`] for a name whose encoding is empty or holds `eos`; [`Error::TooLarge`] beyond 2³² nodes.
+    pub fn build(
+        kb: &Kb,
+        encode: &(dyn Fn(&str) -> Vec<u32> + Sync),
+        eos: u32,
+        tokenizer_digest: Digest,
+    ) -> Result<Self, Error> {
+        let entry = |name: syncabel_kb::Name<'_>| NameEntry {
+            name: name.id,
+            concept: name.concept,
+            preferred: name.preferred,
+            text: kb.name(name.id).text,
+        };
+        let groups: Vec<Vec<NameEntry<'_>>> = (0..kb.group_count())
+            .map(|group| kb.names(GroupId(group as u16)).map(entry).collect())
+            .collect();
+        Self::from_names(&groups, encode, eos, *kb.digest(), tokenizer_digest)
+    }
+
+    /// [`Trie::build`] from names that come from elsewhere than a [`Kb`]: one list per group, in the order of their
+    /// [`GroupId`]s. The order inside a list does not matter.
+    ///
+    /// # Errors
+    /// As [`Trie::build`].
+    pub fn from_names(
+        groups: &[Vec<NameEntry<'_>>],
+        encode: &(dyn Fn(&str) -> Vec<u32> + Sync),
+        eos: u32,
+        kb_digest: Digest,
+        tokenizer_digest: Digest,
+    ) -> Result<Self, Error> {
+        let parts = build::build(groups, encode, eos)?;
+        let image = Image::assemble(&parts, eos, kb_digest, tokenizer_digest)?;
+        Ok(Self { image })
+    }
+
+    /// Writes the trie to `path`, through a temporary file beside it, so that a reader never sees half a trie.
+    ///
+    /// # Errors
+    /// [`Error::Io`].
+    pub fn write(&self, path: &Path) -> Result<(), Error> {
+        self.image.write(path)
+    }
+
+    /// Maps the trie at `path` and checks that it belongs to this knowledge base and this tokenizer.
+    ///
+    /// The whole file is checksummed (about a gigabyte a second) and its structure checked. The file must not be
+    /// changed in place while it is open; [`Trie::write`] never does that.
+    ///
+    /// # Errors
+    /// [`Error::Io`], [`Error::NotATrie`], [`Error::Version`], [`Error::Corrupt`], and [`Error::Mismatch`] with both
+    /// digests when the trie was built from another knowledge base or tokenizer.
+    pub fn open(path: &Path, kb: &Digest, tokenizer: &Digest) -> Result<Self, Error> {
+        let trie = Self::open_any(path)?;
+        trie.check_digests(kb, tokenizer)?;
+        Ok(trie)
+    }
+
+    /// [`Trie::open`] without asking what the trie was built from: for `inspect`.
+    ///
+    /// # Errors
+    /// As [`Trie::open`], less [`Error::Mismatch`].
+    pub fn open_any(path: &Path) -> Result<Self, Error> {
+        Ok(Self {
+            image: Image::open(path)?,
+        })
+    }
+
+    /// Refuses a trie that was built from something else than is at hand.
+    ///
+    /// # Errors
+    /// [`Error::Mismatch`] with both digests.
+    pub fn check_digests(&self, kb: &Digest, tokenizer: &Digest) -> Result<(), Error> {
+        let pairs = [
+            ("knowledge base", self.kb_digest(), *kb),
+            ("tokenizer", self.tokenizer_digest(), *tokenizer),
+        ];
+        for (what, in_trie, at_hand) in pairs {
+            if in_trie != at_hand {
+                return Err(Error::Mismatch {
+                    what,
+                    in_trie,
+                    at_hand,
+                });
+            }
+        }
+        Ok(())
+    }
+
+    /// The node before the first token of every name of `group`; `None` for a group that the trie does not have.
+    pub fn root(&self, group: GroupId) -> Option<NodeId> {
+        (usize::from(group.0) < self.group_count()).then_some(NodeId(u32::from(group.0)))
+    }
+
+    /// The tokens that continue a name after `node`, ascending, and where they lead. Empty after the last token.
+    pub fn children(&self, node: NodeId) -> Children<'_> {
+        let starts = self.image.child_start();
+        let n = node.0 as usize;
+        let range = match (starts.get(n), starts.get(n + 1)) {
+            (Some(&start), Some(&end)) => start as usize..end as usize,
+            _ => 0..0,
+        };
+        Children {
+            first: range.start as u32,
+            tokens: self.image.tokens().get(range).unwrap_or(&[]),
+        }
+    }
+
+    /// The node after `token`, if some name of the group goes on with it.
+    pub fn child(&self, node: NodeId, token: u32) -> Option<NodeId> {
+        self.children(node).find(token)
+    }
+
+    /// The name that may end in `node`, so that the end of sequence is allowed there.
+    pub fn terminal(&self, node: NodeId) -> Option<Terminal> {
+        let n = node.0 as usize;
+        let word = *self.image.terminal_bits().get(n / 64)?;
+        let bit = 1u64 << (n % 64);
+        if word & bit == 0 {
+            return None;
+        }
+        let before = *self.image.terminal_rank().get(n / 64)? as usize;
+        let rank = before + (word & (bit - 1)).count_ones() as usize;
+        Some(Terminal {
+            name: NameId(*self.image.names().get(rank)?),
+            concept: ConceptId(*self.image.concepts().get(rank)?),
+        })
+    }
+
+    /// Walks `tokens` from the root of `group`: the terminal of a complete name, else `None`.
+    pub fn lookup(&self, group: GroupId, tokens: &[u32]) -> Option<Terminal> {
+        let mut node = self.root(group)?;
+        for &token in tokens {
+            node = self.child(node, token)?;
+        }
+        self.terminal(node)
+    }
+
+    /// Names that share their token sequence with another name of the group, in ascending order of their ids.
+    pub fn merged_names(&self) -> impl ExactSizeIterator<Item = MergedName> + '_ {
+        self.image.merged().chunks_exact(2).map(|pair| MergedName {
+            dropped: NameId(pair[0]),
+            kept: NameId(pair[1]),
+        })
+    }
+
+    /// Number of semantic groups, each with its root.
+    pub fn group_count(&self) -> usize {
+        self.image.header().groups as usize
+    }
+
+    /// Number of nodes, roots included.
+    pub fn node_count(&self) -> usize {
+        self.image.header().nodes as usize
+    }
+
+    /// Number of distinct token sequences.
+    pub fn name_count(&self) -> usize {
+        self.image.header().terminals as usize
+    }
+
+    /// The token that ends every sequence.
+    pub fn eos(&self) -> u32 {
+        self.image.header().eos
+    }
+
+    /// Digest of the knowledge base that the names came from.
+    pub fn kb_digest(&self) -> Digest {
+        self.image.header().kb_digest()
+    }
+
+    /// Digest of the tokenizer that spelled them.
+    pub fn tokenizer_digest(&self) -> Digest {
+        self.image.header().tokenizer_digest()
+    }
+
+    /// Sizes, branching by depth and the share of forced tokens; walks the whole trie.
+    pub fn stats(&self) -> TrieStats {
+        stats::collect(self)
+    }
+
+    /// The bytes of the file, as [`Trie::write`] writes them.
+    pub fn as_bytes(&self) -> &[u8] {
+        self.image.bytes()
+    }
+}
+
+impl std::fmt::Debug for Trie {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Trie")
+            .field("groups", &self.group_count())
+            .field("nodes", &self.node_count())
+            .field("names", &self.name_count())
+            .finish_non_exhaustive()
+    }
+}
+
+impl<'t> Children<'t> {
+    /// The allowed tokens, ascending.
+    pub fn tokens(&self) -> &'t [u32] {
+        self.tokens
+    }
+
+    /// The nodes behind [`Children::tokens`], in the same order.
+    pub fn nodes(&self) -> impl ExactSizeIterator<Item = NodeId> + use<> {
+        (self.first..self.first + self.tokens.len() as u32).map(NodeId)
+    }
+
+    /// Tokens and nodes together.
+    pub fn iter(&self) -> impl ExactSizeIterator<Item = (u32, NodeId)> + use<'t> {
+        self.tokens.iter().copied().zip(self.nodes())
+    }
+
+    /// Number of continuations.
+    pub fn len(&self) -> usize {
+        self.tokens.len()
+    }
+
+    /// Whether no name goes on.
+    pub fn is_empty(&self) -> bool {
+        self.tokens.is_empty()
+    }
+
+    /// The node behind `token`, by binary search.
+    pub fn find(&self, token: u32) -> Option<NodeId> {
+        self.tokens
+            .binary_search(&token)
+            .ok()
+            .map(|i| NodeId(self.first + i as u32))
+    }
+}

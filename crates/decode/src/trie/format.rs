@@ -1,0 +1,458 @@
+//! The trie's file: byte layout, writing, mapping, checks.
+//!
+//! All numbers are little-endian, so that parts of the mapped file are used as they lie. Parts begin at multiples of
+//! 64 bytes, with zeros between them.
+//!
+//! ```text
+//! header, 192 bytes
+//!   0    8  magic              "SYNCTRIE"
+//!   8    4  version            FORMAT_VERSION; any other is refused
+//!  12    4  eos                the token that ends every sequence; not stored in the nodes
+//!  16   32  kb digest          what the names came from
+//!  48   32  tokenizer digest   what spelled them
+//!  80   32  body digest        BLAKE3 of everything behind header and part table
+//! 112   32  head digest        BLAKE3 of header and part table, these 32 bytes being zero
+//! 144    4  groups             roots are the nodes 0 .. groups, in the order of group ids
+//! 148    4  nodes
+//! 152    4  terminals          nodes in which a name may end
+//! 156    4  merged             names that share their tokens with another one of their group
+//! 160    4  parts              entries of the part table
+//! 164   28  zero
+//! part table, 24 bytes an entry
+//!   0    4  kind               below; a reader skips kinds that it does not know
+//!   4    4  width              bytes of one element
+//!   8    8  offset             from the beginning of the file
+//!  16    8  bytes
+//! parts
+//!   1  token           u32 x nodes               token on the edge into the node; 2^32 - 1 for a root
+//!   2  child start     u32 x (nodes + 1)         children of n are the nodes start[n] .. start[n + 1]
+//!   3  terminal bits   u64 x ceil(nodes / 64)    bit n mod 64 of word n div 64: a name may end in node n
+//!   4  terminal rank   u32 x ceil(nodes / 64)    bits set in the words before
+//!   5  name            u32 x terminals           name id of the k-th set bit
+//!   6  concept         u32 x terminals           its concept id
+//!   7  merged          u32 x 2 x merged          pairs (dropped name, name that answers for it)
+//! ```
+
+use std::fs::File;
+use std::io::Write as _;
+use std::ops::Range;
+use std::path::Path;
+
+use bytemuck::{Pod, Zeroable};
+use memmap2::Mmap;
+use syncabel_kb::Digest;
+
+use super::build::Parts;
+use crate::Error;
+
+/// First bytes of every trie file.
+pub const MAGIC: [u8; 8] = *b"SYNCTRIE";
+
+/// Version of the byte layout. A file of another version is refused with both numbers; a trie is a build product, so
+/// the way out is always to build it again.
+pub const FORMAT_VERSION: u32 = 1;
+
+/// Parts begin at multiples of this: a cache line, and enough for every element type.
+const ALIGNMENT: usize = 64;
+
+#[cfg(target_endian = "big")]
+compile_error!(
+    "trie files are little-endian and used as they lie; this target needs byte swapping on open"
+);
+
+/// The head of the file, as it lies there.
+#[derive(Clone, Copy, Pod, Zeroable)]
+#[repr(C)]
+pub(super) struct Header {
+    magic: [u8; 8],
+    version: u32,
+    pub(super) eos: u32,
+    kb_digest: [u8; 32],
+    tokenizer_digest: [u8; 32],
+    body_digest: [u8; 32],
+    head_digest: [u8; 32],
+    pub(super) groups: u32,
+    pub(super) nodes: u32,
+    pub(super) terminals: u32,
+    merged: u32,
+    parts: u32,
+    zero: [u32; 7],
+}
+
+const HEADER_BYTES: usize = size_of::<Header>();
+const ENTRY_BYTES: usize = size_of::<PartEntry>();
+
+#[derive(Clone, Copy, Pod, Zeroable)]
+#[repr(C)]
+struct PartEntry {
+    kind: u32,
+    width: u32,
+    offset: u64,
+    bytes: u64,
+}
+
+/// Kind, name and element width of each part of version 1, in the order of the file.
+const KINDS: [(u32, &str, u32); PART_COUNT] = [
+    (1, "token", 4),
+    (2, "child start", 4),
+    (3, "terminal bits", 8),
+    (4, "terminal rank", 4),
+    (5, "name", 4),
+    (6, "concept", 4),
+    (7, "merged", 4),
+];
+const PART_COUNT: usize = 7;
+const TOKEN: usize = 0;
+const CHILD_START: usize = 1;
+const TERMINAL_BITS: usize = 2;
+const TERMINAL_RANK: usize = 3;
+const NAME: usize = 4;
+const CONCEPT: usize = 5;
+const MERGED: usize = 6;
+
+impl Header {
+    pub(super) fn kb_digest(&self) -> Digest {
+        Digest::from_bytes(self.kb_digest)
+    }
+
+    pub(super) fn tokenizer_digest(&self) -> Digest {
+        Digest::from_bytes(self.tokenizer_digest)
+    }
+
+    /// Bytes that each part must have.
+    fn expected_bytes(&self) -> [u64; PART_COUNT] {
+        let (nodes, terminals) = (u64::from(self.nodes), u64::from(self.terminals));
+        let words = nodes.div_ceil(64);
+        [
+            4 * nodes,
+            4 * (nodes + 1),
+            8 * words,
+            4 * words,
+            4 * terminals,
+            4 * terminals,
+            8 * u64::from(self.merged),
+        ]
+    }
+}
+
+/// The bytes of a trie file, mapped or freshly built, and where its parts lie.
+pub(super) struct Image {
+    storage: Storage,
+    header: Header,
+    parts: [Range<usize>; PART_COUNT],
+}
+
+enum Storage {
+    Mapped(Mmap),
+    /// Words rather than bytes, so that every part is aligned; the second field is the length in bytes.
+    Built(Vec<u64>, usize),
+}
+
+impl Storage {
+    fn bytes(&self) -> &[u8] {
+        match self {
+            Self::Mapped(map) => map,
+            Self::Built(words, bytes) => &bytemuck::cast_slice(words)[..*bytes],
+        }
+    }
+}
+
+impl Image {
+    /// Lays the parts out as in a file.
+    pub(super) fn assemble(
+        parts: &Parts,
+        eos: u32,
+        kb: Digest,
+        tokenizer: Digest,
+    ) -> Result<Self, Error> {
+        let sources: [&[u8]; PART_COUNT] = [
+            bytemuck::cast_slice(&parts.tokens),
+            bytemuck::cast_slice(&parts.child_start),
+            bytemuck::cast_slice(&parts.terminal_bits),
+            bytemuck::cast_slice(&parts.terminal_rank),
+            bytemuck::cast_slice(&parts.names),
+            bytemuck::cast_slice(&parts.concepts),
+            bytemuck::cast_slice(&parts.merged),
+        ];
+        let mut header = Header {
+            magic: MAGIC,
+            version: FORMAT_VERSION,
+            eos,
+            kb_digest: *kb.as_bytes(),
+            tokenizer_digest: *tokenizer.as_bytes(),
+            groups: parts.groups as u32,
+            nodes: parts.tokens.len() as u32,
+            terminals: parts.names.len() as u32,
+            merged: (parts.merged.len() / 2) as u32,
+            parts: PART_COUNT as u32,
+            ..Header::zeroed()
+        };
+        let head_bytes = HEADER_BYTES + PART_COUNT * ENTRY_BYTES;
+        let mut table = [PartEntry::zeroed(); PART_COUNT];
+        let mut end = head_bytes;
+        for ((entry, source), (kind, _, width)) in table.iter_mut().zip(sources).zip(KINDS) {
+            let offset = end.next_multiple_of(ALIGNMENT);
+            *entry = PartEntry {
+                kind,
+                width,
+                offset: offset as u64,
+                bytes: source.len() as u64,
+            };
+            end = offset + source.len();
+        }
+        let mut words = vec![0u64; end.div_ceil(8)];
+        let bytes = &mut bytemuck::cast_slice_mut::<u64, u8>(&mut words)[..end];
+        for (entry, source) in table.iter().zip(sources) {
+            bytes[entry.offset as usize..][..source.len()].copy_from_slice(source);
+        }
+        header.body_digest = *blake3::hash(&bytes[head_bytes..]).as_bytes();
+        header.head_digest = head_digest(&header, &table);
+        bytes[..HEADER_BYTES].copy_from_slice(bytemuck::bytes_of(&header));
+        bytes[HEADER_BYTES..head_bytes].copy_from_slice(bytemuck::cast_slice(&table));
+        Self::from_storage(Storage::Built(words, end), Path::new("(a trie in memory)"))
+    }
+
+    pub(super) fn open(path: &Path) -> Result<Self, Error> {
+        let io = |source| Error::Io {
+            path: path.to_owned(),
+            source,
+        };
+        let file = File::open(path).map_err(io)?;
+        if file.metadata().map_err(io)?.len() == 0 {
+            return Err(corrupt(path, "the file is empty"));
+        }
+        // SAFETY: a trie file is only ever replaced as a whole (`write` renames over it), never changed in place, so
+        // the mapped bytes stay what they are; `Trie::open` states this for files that others handle.
+        let map = unsafe { Mmap::map(&file) }.map_err(io)?;
+        let image = Self::from_storage(Storage::Mapped(map), path)?;
+        image.check_body(path)?;
+        image
+            .check_structure()
+            .map_err(|what| corrupt(path, &what))?;
+        Ok(image)
+    }
+
+    pub(super) fn write(&self, path: &Path) -> Result<(), Error> {
+        let io = |source| Error::Io {
+            path: path.to_owned(),
+            source,
+        };
+        let mut beside = path.as_os_str().to_owned();
+        beside.push(format!(".{}.tmp", std::process::id()));
+        let written = (|| {
+            let mut file = File::create(&beside)?;
+            file.write_all(self.bytes())?;
+            file.sync_all()?;
+            std::fs::rename(&beside, path)
+        })();
+        if written.is_err() {
+            // The first error is the one to report; a file that was never created needs no removal.
+            let _ = std::fs::remove_file(&beside);
+        }
+        written.map_err(io)
+    }
+
+    pub(super) fn bytes(&self) -> &[u8] {
+        self.storage.bytes()
+    }
+
+    pub(super) fn header(&self) -> &Header {
+        &self.header
+    }
+
+    pub(super) fn tokens(&self) -> &[u32] {
+        self.words(TOKEN)
+    }
+
+    pub(super) fn child_start(&self) -> &[u32] {
+        self.words(CHILD_START)
+    }
+
+    pub(super) fn terminal_bits(&self) -> &[u64] {
+        bytemuck::cast_slice(&self.bytes()[self.parts[TERMINAL_BITS].clone()])
+    }
+
+    pub(super) fn terminal_rank(&self) -> &[u32] {
+        self.words(TERMINAL_RANK)
+    }
+
+    pub(super) fn names(&self) -> &[u32] {
+        self.words(NAME)
+    }
+
+    pub(super) fn concepts(&self) -> &[u32] {
+        self.words(CONCEPT)
+    }
+
+    pub(super) fn merged(&self) -> &[u32] {
+        self.words(MERGED)
+    }
+
+    /// Name and bytes of each part, with the head and the gaps between parts last.
+    pub(super) fn sizes(&self) -> Vec<(&'static str, u64)> {
+        let mut sizes: Vec<_> = KINDS
+            .iter()
+            .zip(&self.parts)
+            .map(|(&(_, name, _), range)| (name, range.len() as u64))
+            .collect();
+        let parts: u64 = sizes.iter().map(|&(_, bytes)| bytes).sum();
+        sizes.push(("head and padding", self.bytes().len() as u64 - parts));
+        sizes
+    }
+
+    fn words(&self, part: usize) -> &[u32] {
+        bytemuck::cast_slice(&self.bytes()[self.parts[part].clone()])
+    }
+
+    /// Reads header and part table; after this every part lies inside the file, aligned, in its right size.
+    fn from_storage(storage: Storage, path: &Path) -> Result<Self, Error> {
+        let bytes = storage.bytes();
+        if !bytes.starts_with(&MAGIC[..bytes.len().min(MAGIC.len())]) {
+            return Err(Error::NotATrie {
+                path: path.to_owned(),
+            });
+        }
+        let cut = || corrupt(path, "it ends inside its header");
+        let header: Header =
+            bytemuck::pod_read_unaligned(bytes.get(..HEADER_BYTES).ok_or_else(cut)?);
+        if header.version != FORMAT_VERSION {
+            return Err(Error::Version {
+                path: path.to_owned(),
+                found: header.version,
+                expected: FORMAT_VERSION,
+            });
+        }
+        let table_end = (header.parts as usize)
+            .checked_mul(ENTRY_BYTES)
+            .and_then(|n| n.checked_add(HEADER_BYTES));
+        let table_bytes = table_end
+            .and_then(|end| bytes.get(HEADER_BYTES..end))
+            .ok_or_else(cut)?;
+        let table: Vec<PartEntry> = table_bytes
+            .chunks_exact(ENTRY_BYTES)
+            .map(bytemuck::pod_read_unaligned)
+            .collect();
+        if head_digest(&header, &table) != header.head_digest {
+            return Err(corrupt(path, "the checksum of its header is wrong"));
+        }
+        let parts = locate(&header, &table, bytes.len()).map_err(|what| corrupt(path, &what))?;
+        Ok(Self {
+            storage,
+            header,
+            parts,
+        })
+    }
+
+    fn check_body(&self, path: &Path) -> Result<(), Error> {
+        let head_bytes = HEADER_BYTES + self.header.parts as usize * ENTRY_BYTES;
+        if *blake3::hash(&self.bytes()[head_bytes..]).as_bytes() != self.header.body_digest {
+            return Err(corrupt(path, "the checksum of its body is wrong"));
+        }
+        Ok(())
+    }
+
+    /// What the walk relies on beyond the checksum: a file with a right checksum may still be made by something else.
+    fn check_structure(&self) -> Result<(), String> {
+        let (starts, tokens) = (self.child_start(), self.tokens());
+        let nodes = self.header.nodes as usize;
+        if self.header.groups > self.header.nodes
+            || starts[0] != self.header.groups
+            || starts[nodes] as usize != nodes
+        {
+            return Err("its child ranges do not cover its nodes".into());
+        }
+        for (node, ends) in starts.windows(2).enumerate() {
+            let (start, end) = (ends[0] as usize, ends[1] as usize);
+            if start > end || end > nodes || (start < end && start <= node) {
+                return Err(format!(
+                    "node {node} has the impossible child range {start}..{end}"
+                ));
+            }
+            if !tokens[start..end].is_sorted_by(|a, b| a < b) {
+                return Err(format!(
+                    "the children of node {node} are not in ascending order of their tokens"
+                ));
+            }
+        }
+        let mut before = 0;
+        for (word, &rank) in self.terminal_bits().iter().zip(self.terminal_rank()) {
+            if rank != before {
+                return Err("its counts of names do not agree with its bits".into());
+            }
+            before += word.count_ones();
+        }
+        if before != self.header.terminals {
+            return Err(format!(
+                "it has {before} terminal nodes and states {}",
+                self.header.terminals
+            ));
+        }
+        Ok(())
+    }
+}
+
+/// Where each part of [`KINDS`] lies.
+fn locate(
+    header: &Header,
+    table: &[PartEntry],
+    file_bytes: usize,
+) -> Result<[Range<usize>; PART_COUNT], String> {
+    let expected = header.expected_bytes();
+    let mut parts: [Range<usize>; PART_COUNT] = Default::default();
+    for (part, (kind, name, width)) in KINDS.into_iter().enumerate() {
+        let entry = table
+            .iter()
+            .find(|entry| entry.kind == kind)
+            .ok_or_else(|| format!("part {name:?} is missing"))?;
+        if entry.width != width || entry.bytes != expected[part] {
+            return Err(format!(
+                "part {name:?} has {} bytes of width {}, expected {} of width {width}",
+                entry.bytes, entry.width, expected[part]
+            ));
+        }
+        let end = entry
+            .offset
+            .checked_add(entry.bytes)
+            .filter(|&end| end <= file_bytes as u64);
+        let end = end.ok_or_else(|| {
+            format!("part {name:?} reaches beyond the end of the file (was it cut short?)")
+        })?;
+        if entry.offset % ALIGNMENT as u64 != 0 {
+            return Err(format!(
+                "part {name:?} begins at byte {}, which is not aligned",
+                entry.offset
+            ));
+        }
+        parts[part] = entry.offset as usize..end as usize;
+    }
+    Ok(parts)
+}
+
+fn head_digest(header: &Header, table: &[PartEntry]) -> [u8; 32] {
+    let mut header = *header;
+    header.head_digest = [0; 32];
+    let mut hasher = blake3::Hasher::new();
+    hasher.update(bytemuck::bytes_of(&header));
+    hasher.update(bytemuck::cast_slice(table));
+    *hasher.finalize().as_bytes()
+}
+
+fn corrupt(path: &Path, what: &str) -> Error {
+    Error::Corrupt {
+        path: path.to_owned(),
+        what: what.to_owned(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_header_lies_as_documented() {
+        assert_eq!(HEADER_BYTES, 192);
+        assert_eq!(ENTRY_BYTES, 24);
+        assert_eq!(std::mem::offset_of!(Header, head_digest), 112);
+        assert_eq!(std::mem::offset_of!(Header, parts), 160);
+    }
+}
