@@ -1,0 +1,91 @@
+//! The terminology table in Parquet: the columns of `docs/tsv.md`, each a string or a list of
+//! strings. A string column is cut at bars as in the TSV, a list column is taken as it is.
+
+use std::fs::File;
+use std::path::Path;
+
+use polars::prelude::{Column, DataFrame, DataType, ParquetReader, SerReader};
+
+use super::Concepts;
+use super::lines::Place;
+use super::record::Record;
+use super::tsv::{check_header, values};
+use crate::Error;
+
+pub(super) fn read(path: &Path, default_group: Option<&str>) -> Result<Concepts, Error> {
+    let file = File::open(path).map_err(|source| Error::io(path, source))?;
+    let table = ParquetReader::new(file)
+        .finish()
+        .map_err(|error| problem(path, error))?;
+    let columns = columns(path, &table)?;
+    let mut read = Concepts::default();
+    for row in 0..table.height() {
+        let place = Place {
+            path,
+            line: row + 1,
+        };
+        let mut record = Record::default();
+        for (name, cells) in &columns {
+            record.set(name, cells[row].clone());
+        }
+        read.concepts
+            .push(record.into_concept(place, default_group)?);
+    }
+    Ok(read)
+}
+
+/// The values of a column, row by row.
+type Cells = Vec<Vec<String>>;
+
+fn columns(path: &Path, table: &DataFrame) -> Result<Vec<(String, Cells)>, Error> {
+    let header: Vec<String> = table
+        .get_column_names()
+        .into_iter()
+        .map(|name| name.to_string())
+        .collect();
+    check_header(Place { path, line: 1 }, &header)?;
+    header
+        .into_iter()
+        .zip(table.columns())
+        .map(|(name, column)| Ok((name.clone(), cells(path, &name, column)?)))
+        .collect()
+}
+
+fn cells(path: &Path, name: &str, column: &Column) -> Result<Cells, Error> {
+    let to_error = |error| problem(path, error);
+    let wrong = || Error::FieldType {
+        at: Place { path, line: 1 }.location(),
+        field: name.to_owned(),
+        expected: "a column of strings or of lists of strings",
+    };
+    match column.dtype() {
+        DataType::String => {
+            let texts = column.str().map_err(to_error)?;
+            Ok(texts
+                .iter()
+                .map(|cell| cell.map_or_else(Vec::new, |text| values(name, text)))
+                .collect())
+        }
+        DataType::Null => Ok(vec![Vec::new(); column.len()]),
+        DataType::List(inner) if **inner == DataType::String => {
+            let lists = column.list().map_err(to_error)?;
+            (0..column.len())
+                .map(|row| match lists.get_as_series(row) {
+                    None => Ok(Vec::new()),
+                    Some(list) => {
+                        let texts = list.str().map_err(to_error)?;
+                        Ok(texts.iter().flatten().map(str::to_owned).collect())
+                    }
+                })
+                .collect()
+        }
+        _ => Err(wrong()),
+    }
+}
+
+fn problem(path: &Path, error: polars::error::PolarsError) -> Error {
+    Error::Parquet {
+        path: path.to_owned(),
+        problem: error.to_string(),
+    }
+}
