@@ -107,6 +107,13 @@ pub enum Error {
         groups: usize,
     },
 
+    /// A query has no group.
+    #[error("query {query} names no semantic group; guided search needs one")]
+    NoGroup {
+        /// Position of the query in the input.
+        query: usize,
+    },
+
     /// The model's answer has not the promised number of values.
     #[error(
         "the model returned {found} logits for {rows} rows of a vocabulary of {vocab}; expected {expected}"

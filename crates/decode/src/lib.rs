@@ -7,7 +7,7 @@
 //! # Key types
 //! - [`Trie`]: every way to spell a name of a group in tokens, one root per group, as flat arrays in one mapped file.
 //! - [`StepModel`]: what a search asks of a model, logits for the next token of many rows. Behind the feature `model`,
-//!   [`LlamaSteps`] implements it for the Llama of `syncabel_model`; everything else builds without a tensor library.
+//!   `LlamaSteps` implements it for the Llama of `syncabel_model`; everything else builds without a tensor library.
 //! - [`beam_search`]: the paper's decoding, guided by the trie or free, with the semantics of Hugging Face `generate`.
 //! - [`Linker`]: marked mentions in, predictions with codes, candidates and scores out.
 //!
@@ -40,7 +40,7 @@
 //! let nothing = Digest::of_bytes(b"");
 //! let trie = Trie::from_names(&[diseases], &letters, 0, nothing, nothing)?;
 //!
-//! let queries = [Query { prompt: vec![1, 2, 3], group: GroupId(0) }];
+//! let queries = [Query::new(vec![1, 2, 3], GroupId(0))];
 //! let special = SpecialTokens { eos: 0, sep: None };
 //! let options = SearchOptions::default();
 //! let answers = beam_search(&mut Indifferent, &queries, Constraint::Guided(&trie), special, &options)?;
@@ -51,14 +51,22 @@
 //! ```
 
 mod error;
+mod link;
+#[cfg(feature = "model")]
+mod llama;
 mod search;
 mod step;
+mod tokenizer;
 pub mod trie;
 
 pub use error::Error;
+pub use link::{GoldRule, LinkOptions, Linker, NIL, NO_CODE};
+#[cfg(feature = "model")]
+pub use llama::LlamaSteps;
 pub use search::{
     Constraint, EarlyStopping, Hypothesis, Query, SearchOptions, SpecialTokens, beam_search,
     log_normalizer,
 };
 pub use step::StepModel;
+pub use tokenizer::Tokenizer;
 pub use trie::{NameEntry, NodeId, Terminal, Trie};

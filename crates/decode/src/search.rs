@@ -30,13 +30,29 @@ use beam::{Rules, Search};
 
 pub use scores::log_normalizer;
 
-/// One mention to decode: what the model reads, and the group whose names are allowed.
+/// One mention to decode: what the model reads, and the groups whose names are allowed.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Query {
     /// The tokens up to and including the prompt's verb.
     pub prompt: Vec<u32>,
-    /// The mention's semantic group.
-    pub group: GroupId,
+    /// The mention's semantic groups, one for nearly every mention. The n-th name of an answer comes from the n-th
+    /// group, and from the last one when there are more names than groups.
+    pub groups: Vec<GroupId>,
+}
+
+impl Query {
+    /// A mention of one semantic group.
+    pub fn new(prompt: Vec<u32>, group: GroupId) -> Self {
+        Self {
+            prompt,
+            groups: vec![group],
+        }
+    }
+
+    /// The group of the name behind `names` others; `None` if the query has no group at all.
+    pub fn group_of(&self, names: usize) -> Option<GroupId> {
+        self.groups.get(names).or(self.groups.last()).copied()
+    }
 }
 
 /// What may be generated.
@@ -181,7 +197,7 @@ pub fn beam_search(
         return Ok(Vec::new());
     }
     let prompts: Vec<Vec<u32>> = queries.iter().map(|query| query.prompt.clone()).collect();
-    let mut logits = model.prefill(&prompts, options.beams, options.max_new_tokens)?;
+    let mut logits = model.prefill(&prompts, options.beams, rules.longest_answer())?;
     let mut rows = queries.len();
     let (mut tokens, mut parents) = (Vec::new(), Vec::new());
     for step in 0..options.max_new_tokens {

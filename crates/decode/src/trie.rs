@@ -240,6 +240,21 @@ impl Trie {
         self.image.header().terminals as usize
     }
 
+    /// Tokens of the longest name, without its end.
+    pub fn longest_name_tokens(&self) -> usize {
+        // One level after the other, each being a range of nodes: a handful of reads, whatever the size.
+        let starts = self.image.child_start();
+        let mut level = 0..self.group_count();
+        let mut depth = 0;
+        while let (Some(&start), Some(&end)) = (starts.get(level.start), starts.get(level.end))
+            && start < end
+        {
+            level = start as usize..end as usize;
+            depth += 1;
+        }
+        depth
+    }
+
     /// The token that ends every sequence.
     pub fn eos(&self) -> u32 {
         self.image.header().eos

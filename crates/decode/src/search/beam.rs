@@ -74,7 +74,7 @@ impl<'q> Search<'q> {
     pub(super) fn new(index: usize, query: &'q Query, rules: &Rules<'_>) -> Result<Self, Error> {
         let node = match rules.constraint {
             Constraint::Free => NodeId(0),
-            Constraint::Guided(trie) => root(trie, index, query)?,
+            Constraint::Guided(trie) => root(trie, index, query, 0)?,
         };
         let start = Beam {
             last: None,
@@ -210,7 +210,7 @@ impl<'q> Search<'q> {
                 offer(
                     sep,
                     Place {
-                        node: root(trie, self.index, self.query)?,
+                        node: root(trie, self.index, self.query, names)?,
                         names,
                     },
                 )?;
@@ -302,6 +302,18 @@ impl<'q> Search<'q> {
 }
 
 impl Rules<'_> {
+    /// The most tokens that an answer can have, so that a model need not allocate for more.
+    pub(super) fn longest_answer(&self) -> usize {
+        let Constraint::Guided(trie) = self.constraint else {
+            return self.options.max_new_tokens;
+        };
+        let name_and_end = trie.longest_name_tokens() + 1;
+        let names = self.options.multi_answer.unwrap_or(1);
+        self.options
+            .max_new_tokens
+            .min(name_and_end.saturating_mul(names))
+    }
+
     pub(super) fn check_specials(&self) -> Result<(), Error> {
         for token in [Some(self.special.eos), self.special.sep]
             .into_iter()
@@ -331,10 +343,14 @@ impl Rules<'_> {
     }
 }
 
-fn root(trie: &Trie, index: usize, query: &Query) -> Result<NodeId, Error> {
-    trie.root(query.group).ok_or(Error::NoSuchGroup {
+/// Where the name behind `names` others begins.
+fn root(trie: &Trie, index: usize, query: &Query, names: usize) -> Result<NodeId, Error> {
+    let group = query
+        .group_of(names)
+        .ok_or(Error::NoGroup { query: index })?;
+    trie.root(group).ok_or(Error::NoSuchGroup {
         query: index,
-        group: query.group.0,
+        group: group.0,
         groups: trie.group_count(),
     })
 }

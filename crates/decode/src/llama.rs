@@ -1,0 +1,159 @@
+//! The Llama of `syncabel_model` as a [`StepModel`], its tokenizer as a [`Tokenizer`], its checkpoint in a [`Linker`].
+
+use burn::tensor::{Int, Tensor, TensorData};
+use syncabel_kb::{Digest, Kb};
+use syncabel_model::{Checkpoint, Llama, LlamaConfig, Session, TextTokenizer};
+
+use crate::{Error, LinkOptions, Linker, SpecialTokens, StepModel, Tokenizer, Trie};
+
+/// Decoding with a Llama and its key-value cache.
+///
+/// The session works on a full rectangle of prompts x beams; rows that the search does not have are fed a filler token
+/// there and their logits never leave the device.
+pub struct LlamaSteps<'m> {
+    session: Session<'m>,
+    vocab: usize,
+    prompts: usize,
+    beams: usize,
+    /// For each row of the last call its place in the rectangle; after a prefill, its prompt.
+    places: Vec<usize>,
+    after_prefill: bool,
+}
+
+/// What a place without a row is fed. Any token does: nothing reads it.
+const FILLER: u32 = 0;
+
+impl<'m> LlamaSteps<'m> {
+    /// Steps of a model, on the device where its weights are.
+    pub fn new(model: &'m Llama, config: &LlamaConfig) -> Self {
+        Self {
+            session: Session::new(model, config, &model.device()),
+            vocab: model.vocab_size(),
+            prompts: 0,
+            beams: 0,
+            places: Vec::new(),
+            after_prefill: true,
+        }
+    }
+
+    /// Moves the rows that the search has off the device.
+    ///
+    /// # Shapes
+    /// - logits: `[prompts * beams, vocab]`
+    /// - output: `[places, vocab]`
+    fn rows(&self, logits: Tensor<2>) -> Result<Vec<f32>, Error> {
+        let [all, _vocab] = logits.dims();
+        let wanted = if self.places.len() == all {
+            logits
+        } else {
+            let places: Vec<i32> = self.places.iter().map(|&place| place as i32).collect();
+            let device = logits.device();
+            let count = places.len();
+            logits.select(
+                0,
+                Tensor::<1, Int>::from_data(TensorData::new(places, [count]), &device),
+            )
+        };
+        wanted
+            .into_data()
+            .try_into_vec_as::<f32>()
+            .map_err(|error| Error::Model(format!("{error:?}").into()))
+    }
+}
+
+impl StepModel for LlamaSteps<'_> {
+    fn vocab_size(&self) -> usize {
+        self.vocab
+    }
+
+    fn prefill(
+        &mut self,
+        prompts: &[Vec<u32>],
+        beams: usize,
+        max_new_tokens: usize,
+    ) -> Result<Vec<f32>, Error> {
+        let logits = self
+            .session
+            .prefill(prompts, beams, max_new_tokens)
+            .map_err(model_error)?;
+        (self.prompts, self.beams) = (prompts.len(), beams);
+        self.places = (0..prompts.len()).collect();
+        self.after_prefill = true;
+        self.rows(logits)
+    }
+
+    fn step(&mut self, tokens: &[u32], parents: &[u32]) -> Result<Vec<f32>, Error> {
+        let size = self.prompts * self.beams;
+        let mut all_tokens = vec![FILLER; size];
+        let mut all_parents: Vec<u32> =
+            (0..size).map(|place| if self.after_prefill { place / self.beams } else { place } as u32).collect();
+        let mut used = vec![0; self.prompts];
+        let mut places = Vec::with_capacity(tokens.len());
+        for (&token, &parent) in tokens.iter().zip(parents) {
+            let parent = self.places[parent as usize];
+            let prompt = if self.after_prefill {
+                parent
+            } else {
+                parent / self.beams
+            };
+            let place = prompt * self.beams + used[prompt];
+            used[prompt] += 1;
+            all_tokens[place] = token;
+            all_parents[place] = parent as u32;
+            places.push(place);
+        }
+        let logits = self
+            .session
+            .step(&all_tokens, &all_parents)
+            .map_err(model_error)?;
+        self.places = places;
+        self.after_prefill = false;
+        self.rows(logits)
+    }
+}
+
+impl Tokenizer for TextTokenizer {
+    fn encode(&self, text: &str) -> Result<Vec<u32>, Error> {
+        TextTokenizer::encode(self, text).map_err(|source| Error::Tokenizer {
+            text: text.to_owned(),
+            source: Box::new(source),
+        })
+    }
+
+    fn decode(&self, tokens: &[u32]) -> String {
+        TextTokenizer::decode(self, tokens)
+    }
+
+    fn special(&self) -> SpecialTokens {
+        SpecialTokens {
+            eos: self.eos_id(),
+            sep: self.sep_id(),
+        }
+    }
+
+    fn digest(&self) -> Digest {
+        TextTokenizer::digest(self)
+            .parse()
+            .expect("the model crate writes digests as 64 hexadecimal digits")
+    }
+}
+
+impl<'a> Linker<'a> {
+    /// A linker over a checkpoint: guided by `trie`, or free without one.
+    ///
+    /// # Errors
+    /// [`Error::Mismatch`] for a trie of another knowledge base or tokenizer, [`Error::Option`] for an empty batch.
+    pub fn new(
+        checkpoint: &'a Checkpoint,
+        kb: &'a Kb,
+        trie: Option<&'a Trie>,
+        options: LinkOptions,
+    ) -> Result<Self, Error> {
+        let steps = LlamaSteps::new(&checkpoint.model, &checkpoint.config);
+        Self::with_model(Box::new(steps), &checkpoint.tokenizer, kb, trie, options)
+    }
+}
+
+fn model_error(error: syncabel_model::Error) -> Error {
+    Error::Model(Box::new(error))
+}

@@ -1,0 +1,246 @@
+//! The trie as a set of strings, and its file against every kind of damage.
+
+mod common;
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use common::{entries, letters, strings, trie};
+use proptest::prelude::*;
+use syncabel_decode::trie::FORMAT_VERSION;
+use syncabel_decode::{Error, NameEntry, NodeId, Trie};
+use syncabel_kb::{ConceptId, Digest, GroupId, NameId};
+
+/// Every name that the trie spells below a root, by walking it.
+fn spelled(trie: &Trie, group: GroupId) -> BTreeMap<Vec<u32>, NameId> {
+    let mut found = BTreeMap::new();
+    let mut stack = vec![(trie.root(group).unwrap(), Vec::new())];
+    while let Some((node, tokens)) = stack.pop() {
+        if let Some(terminal) = trie.terminal(node) {
+            found.insert(tokens.clone(), terminal.name);
+        }
+        for (token, child) in trie.children(node).iter() {
+            assert_eq!(trie.child(node, token), Some(child));
+            let mut longer = tokens.clone();
+            longer.push(token);
+            stack.push((child, longer));
+        }
+    }
+    found
+}
+
+fn groups_of_names() -> impl Strategy<Value = Vec<Vec<String>>> {
+    let names = proptest::collection::btree_set("[a-d]{1,6}", 0..40);
+    proptest::collection::vec(names.prop_map(|set| set.into_iter().collect()), 1..4)
+}
+
+proptest! {
+    #[test]
+    fn it_spells_exactly_the_names_of_each_group(groups in groups_of_names()) {
+        let trie = trie(&groups);
+        prop_assert_eq!(trie.group_count(), groups.len());
+        prop_assert_eq!(trie.name_count(), groups.iter().map(Vec::len).sum::<usize>());
+        for (group, names) in entries(&groups).iter().enumerate() {
+            let expected: BTreeMap<_, _> = names.iter().map(|e| (letters(e.text), e.name)).collect();
+            prop_assert_eq!(spelled(&trie, GroupId(group as u16)), expected);
+        }
+    }
+
+    #[test]
+    fn prefixes_and_strangers_are_no_names(groups in groups_of_names(), probe in "[a-e]{0,7}") {
+        let trie = trie(&groups);
+        for (group, names) in groups.iter().enumerate() {
+            let found = trie.lookup(GroupId(group as u16), &letters(&probe)).is_some();
+            prop_assert_eq!(found, names.contains(&probe));
+        }
+    }
+
+    #[test]
+    fn the_order_of_the_names_does_not_reach_the_file(
+        groups in groups_of_names(), seed in any::<u64>()
+    ) {
+        let digest = Digest::of_bytes(b"test");
+        let sorted = entries(&groups);
+        let mut shuffled = sorted.clone();
+        for names in &mut shuffled {
+            names.sort_by_key(|entry| Digest::of_bytes(format!("{seed}{}", entry.text).as_bytes()));
+        }
+        let build = |groups: &[Vec<NameEntry<'_>>]| Trie::from_names(groups, &letters, 0, digest, digest).unwrap();
+        let (one, other) = (build(&sorted), build(&shuffled));
+        prop_assert_eq!(one.as_bytes(), other.as_bytes());
+    }
+
+    #[test]
+    fn what_is_written_is_what_is_opened(groups in groups_of_names()) {
+        let built = trie(&groups);
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("names.trie");
+        built.write(&path).unwrap();
+        let digest = Digest::of_bytes(b"test");
+        let opened = Trie::open(&path, &digest, &digest).unwrap();
+        prop_assert_eq!(opened.as_bytes(), built.as_bytes());
+        prop_assert_eq!(opened.stats(), built.stats());
+        for group in 0..groups.len() as u16 {
+            prop_assert_eq!(spelled(&opened, GroupId(group)), spelled(&built, GroupId(group)));
+        }
+    }
+}
+
+#[test]
+fn a_group_without_names_has_a_root_and_nothing_else() {
+    let trie = trie(&[strings(&[]), strings(&["ab"])]);
+    let empty = trie.root(GroupId(0)).unwrap();
+    assert!(trie.children(empty).is_empty() && trie.terminal(empty).is_none());
+    assert_eq!(
+        trie.lookup(GroupId(1), &letters("ab")).unwrap().name,
+        NameId(0)
+    );
+    assert_eq!(trie.root(GroupId(2)), None);
+    assert!(
+        trie.children(NodeId(u32::MAX)).is_empty() && trie.terminal(NodeId(u32::MAX)).is_none()
+    );
+}
+
+#[test]
+fn names_that_the_tokenizer_cannot_tell_apart_are_merged_by_rule_and_reported() {
+    let digest = Digest::of_bytes(b"test");
+    let entry = |id, text, preferred| NameEntry {
+        name: NameId(id),
+        concept: ConceptId(10 + id),
+        preferred,
+        text,
+    };
+    let lower = |text: &str| letters(&text.to_lowercase());
+    let names = vec![
+        entry(3, "Gout", false),
+        entry(1, "gout", true),
+        entry(2, "GOUT", true),
+        entry(0, "gOut", false),
+        entry(4, "goitre", false),
+    ];
+    let trie = Trie::from_names(&[names], &lower, 0, digest, digest).unwrap();
+    let kept = trie.lookup(GroupId(0), &letters("gout")).unwrap();
+    assert_eq!(
+        (kept.name, kept.concept),
+        (NameId(1), ConceptId(11)),
+        "preferred first, then the smaller id"
+    );
+    let merged: Vec<_> = trie
+        .merged_names()
+        .map(|m| (m.dropped.0, m.kept.0))
+        .collect();
+    assert_eq!(merged, [(0, 1), (2, 1), (3, 1)]);
+    assert_eq!(trie.stats().merged_names, 3);
+}
+
+#[test]
+fn a_name_that_has_no_spelling_is_refused_by_name() {
+    let digest = Digest::of_bytes(b"test");
+    for (text, eos) in [("", 0), ("--", 0), ("ab", 3)] {
+        let names = [strings(&[]), strings(&[text])];
+        let groups = entries(&names);
+        let error = Trie::from_names(&groups, &letters, eos, digest, digest).unwrap_err();
+        let Error::Unspellable { group: 1, name, .. } = &error else {
+            panic!("{error}")
+        };
+        assert_eq!(name, text);
+    }
+}
+
+#[test]
+fn stats_count_what_a_reader_would_count_by_hand() {
+    // root -a-> (b -> c) | (d), and "ab" is a name too: a, ab*, abc*, ad*
+    let stats = trie(&[strings(&["ab", "abc", "ad"])]).stats();
+    assert_eq!((stats.names, stats.nodes), (3, 5));
+    // Tokens with their end: ab. abc. ad. = 3 + 4 + 3; forced are the first `a` (3), and the ends of abc and ad.
+    assert!((stats.tokens_per_name - 10.0 / 3.0).abs() < 1e-12);
+    assert!((stats.forced_share - 0.5).abs() < 1e-12);
+    let rows: Vec<_> = stats
+        .by_depth
+        .iter()
+        .map(|row| (row.depth, row.nodes, row.max_allowed))
+        .collect();
+    assert_eq!(rows, [(0, 1, 1), (1, 1, 2), (2, 2, 2), (3, 1, 1)]);
+    assert_eq!(
+        stats.parts.iter().map(|part| part.bytes).sum::<u64>(),
+        stats.bytes
+    );
+    assert!(stats.to_string().contains("forced tokens"));
+}
+
+#[test]
+fn another_knowledge_base_or_tokenizer_is_refused_with_both_digests() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("names.trie");
+    trie(&[strings(&["ab"])]).write(&path).unwrap();
+    let (own, other) = (Digest::of_bytes(b"test"), Digest::of_bytes(b"other"));
+    for (kb, tokenizer, what) in [(other, own, "knowledge base"), (own, other, "tokenizer")] {
+        let message = Trie::open(&path, &kb, &tokenizer).unwrap_err().to_string();
+        for part in [
+            what,
+            &own.to_string(),
+            &other.to_string(),
+            "build the trie again",
+        ] {
+            assert!(message.contains(part), "{part:?} is not in: {message}");
+        }
+    }
+}
+
+#[test]
+fn a_file_cut_anywhere_is_an_error() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("names.trie");
+    let built = trie(&[strings(&["ab", "abc", "ad"]), strings(&["b"])]);
+    for length in 0..built.as_bytes().len() {
+        std::fs::write(&path, &built.as_bytes()[..length]).unwrap();
+        let error = Trie::open_any(&path).unwrap_err();
+        assert!(
+            matches!(error, Error::Corrupt { .. }),
+            "{length} bytes: {error}"
+        );
+        assert!(error.to_string().contains("names.trie"));
+    }
+}
+
+#[test]
+fn a_changed_byte_anywhere_is_an_error() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("names.trie");
+    let built = trie(&[strings(&["ab", "abc", "ad"]), strings(&["b"])]);
+    let mut kinds = BTreeSet::new();
+    for position in 0..built.as_bytes().len() {
+        let mut bytes = built.as_bytes().to_vec();
+        bytes[position] ^= 0x10;
+        std::fs::write(&path, bytes).unwrap();
+        kinds.insert(match Trie::open_any(&path).unwrap_err() {
+            Error::NotATrie { .. } => "magic",
+            Error::Version {
+                expected: FORMAT_VERSION,
+                ..
+            } => "version",
+            Error::Corrupt { .. } => "damage",
+            other => panic!("byte {position}: {other}"),
+        });
+    }
+    assert_eq!(kinds.len(), 3);
+}
+
+#[test]
+fn other_files_and_no_file_are_told_apart() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("names.trie");
+    assert!(matches!(
+        Trie::open_any(&path).unwrap_err(),
+        Error::Io { .. }
+    ));
+    std::fs::write(&path, "name\tcode\n").unwrap();
+    assert!(matches!(
+        Trie::open_any(&path).unwrap_err(),
+        Error::NotATrie { .. }
+    ));
+    let nowhere = dir.path().join("missing").join("names.trie");
+    assert!(matches!(
+        trie(&[strings(&["ab"])]).write(&nowhere).unwrap_err(),
+        Error::Io { .. }
+    ));
+}
