@@ -1,0 +1,194 @@
+//! Opening, reading line by line, and writing whole files, gzip or not.
+
+use std::fs::File;
+use std::io::{BufRead, BufReader, BufWriter, Read, Write};
+use std::path::{Path, PathBuf};
+
+use flate2::Compression;
+use flate2::read::MultiGzDecoder;
+use flate2::write::GzEncoder;
+
+use crate::error::{Error, Location};
+
+const GZIP_MAGIC: [u8; 2] = [0x1f, 0x8b];
+
+/// Opens a file for reading; gzip is recognised by its first two bytes, whatever the name.
+pub(crate) fn open(path: &Path) -> Result<Box<dyn BufRead>, Error> {
+    let mut reader = BufReader::with_capacity(1 << 16, File::open(path).map_err(Error::io(path))?);
+    let head = reader.fill_buf().map_err(Error::io(path))?;
+    if head.starts_with(&GZIP_MAGIC) {
+        return Ok(Box::new(BufReader::with_capacity(1 << 16, MultiGzDecoder::new(reader))));
+    }
+    Ok(Box::new(reader))
+}
+
+/// Lines of a UTF-8 file with their numbers; a byte order mark and the line ends (`\n` or `\r\n`) are taken off.
+pub(crate) struct Lines {
+    path: PathBuf,
+    reader: Box<dyn BufRead>,
+    buffer: Vec<u8>,
+    line: usize,
+}
+
+impl Lines {
+    pub(crate) fn open(path: &Path) -> Result<Self, Error> {
+        Ok(Lines { path: path.to_path_buf(), reader: open(path)?, buffer: Vec::new(), line: 0 })
+    }
+
+    /// The place of the line read last.
+    pub(crate) fn at(&self) -> Location {
+        Location::line(&self.path, self.line)
+    }
+
+    /// The next line, or `None` at the end of the file.
+    pub(crate) fn next_line(&mut self) -> Result<Option<&str>, Error> {
+        self.buffer.clear();
+        if self.reader.read_until(b'\n', &mut self.buffer).map_err(Error::io(&self.path))? == 0 {
+            return Ok(None);
+        }
+        self.line += 1;
+        let mut bytes = self.buffer.as_slice();
+        if self.line == 1 {
+            bytes = bytes.strip_prefix(b"\xef\xbb\xbf").unwrap_or(bytes);
+        }
+        bytes = bytes.strip_suffix(b"\n").unwrap_or(bytes);
+        bytes = bytes.strip_suffix(b"\r").unwrap_or(bytes);
+        match std::str::from_utf8(bytes) {
+            Ok(line) => Ok(Some(line)),
+            Err(e) => Err(Error::NotUtf8 { at: Location::line(&self.path, self.line), byte: e.valid_up_to() + 1 }),
+        }
+    }
+}
+
+/// The whole of a UTF-8 file, without a byte order mark.
+pub(crate) fn read_to_string(path: &Path) -> Result<String, Error> {
+    let mut bytes = Vec::new();
+    open(path)?.read_to_end(&mut bytes).map_err(Error::io(path))?;
+    if bytes.starts_with(b"\xef\xbb\xbf") {
+        bytes.drain(..3);
+    }
+    let text = String::from_utf8(bytes).map_err(|e| {
+        let good = &e.as_bytes()[..e.utf8_error().valid_up_to()];
+        let line = good.iter().filter(|&&b| b == b'\n').count() + 1;
+        let line_start = good.iter().rposition(|&b| b == b'\n').map_or(0, |p| p + 1);
+        Error::NotUtf8 { at: Location::line(path, line), byte: good.len() - line_start + 1 }
+    })?;
+    if text.trim().is_empty() {
+        return Err(Error::Empty { path: path.to_path_buf() });
+    }
+    Ok(text)
+}
+
+/// Whether a path asks for gzip.
+pub(crate) fn is_gzip(path: &Path) -> bool {
+    path.extension().is_some_and(|e| e.eq_ignore_ascii_case("gz"))
+}
+
+/// A new file, compressed if its name ends in `.gz`, that takes its place only when it is complete:
+/// everything goes to a temporary neighbour, which [`NewFile::finish`] syncs and renames.
+pub(crate) struct NewFile {
+    path: PathBuf,
+    temporary: PathBuf,
+    sink: Option<Sink>,
+}
+
+enum Sink {
+    Plain(BufWriter<File>),
+    Gzip(Box<GzEncoder<BufWriter<File>>>),
+}
+
+impl NewFile {
+    pub(crate) fn create(path: &Path) -> Result<Self, Error> {
+        let mut name = path.file_name().unwrap_or_default().to_os_string();
+        name.push(format!(".{}.tmp", std::process::id()));
+        let temporary = path.with_file_name(name);
+        let file = BufWriter::with_capacity(1 << 16, File::create(&temporary).map_err(Error::io(&temporary))?);
+        let sink = match is_gzip(path) {
+            // The header's time stays 0, so the same corpus gives the same bytes.
+            true => Sink::Gzip(Box::new(GzEncoder::new(file, Compression::default()))),
+            false => Sink::Plain(file),
+        };
+        Ok(NewFile { path: path.to_path_buf(), temporary, sink: Some(sink) })
+    }
+
+    pub(crate) fn finish(mut self) -> Result<(), Error> {
+        let done = match self.sink.take() {
+            Some(Sink::Plain(file)) => file.into_inner().map_err(|e| e.into_error()),
+            Some(Sink::Gzip(file)) => file.finish().and_then(|f| f.into_inner().map_err(|e| e.into_error())),
+            None => return Ok(()),
+        };
+        done.and_then(|file| file.sync_all())
+            .and_then(|()| std::fs::rename(&self.temporary, &self.path))
+            .map_err(Error::io(&self.path))
+    }
+}
+
+impl Write for NewFile {
+    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+        match &mut self.sink {
+            Some(Sink::Plain(file)) => file.write(bytes),
+            Some(Sink::Gzip(file)) => file.write(bytes),
+            None => Err(std::io::Error::other("the file is finished")),
+        }
+    }
+
+    fn flush(&mut self) -> std::io::Result<()> {
+        match &mut self.sink {
+            Some(Sink::Plain(file)) => file.flush(),
+            Some(Sink::Gzip(file)) => file.flush(),
+            None => Ok(()),
+        }
+    }
+}
+
+impl Drop for NewFile {
+    fn drop(&mut self) {
+        // Not there any more after a successful `finish`; then there is nothing to clean up.
+        let _ = std::fs::remove_file(&self.temporary);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn gzip_round_trips_and_is_reproducible() {
+        let dir = tempfile::tempdir().unwrap();
+        let write = |name: &str| {
+            let path = dir.path().join(name);
+            let mut file = NewFile::create(&path).unwrap();
+            file.write_all("é\r\nb".as_bytes()).unwrap();
+            file.finish().unwrap();
+            path
+        };
+        let (a, b) = (write("a.gz"), write("b.gz"));
+        assert_eq!(std::fs::read(&a).unwrap(), std::fs::read(&b).unwrap());
+        let mut lines = Lines::open(&a).unwrap();
+        assert_eq!(lines.next_line().unwrap(), Some("é"));
+        assert_eq!(lines.next_line().unwrap(), Some("b"));
+        assert_eq!(lines.next_line().unwrap(), None);
+        assert_eq!(std::fs::read_dir(dir.path()).unwrap().count(), 2, "temporary files are gone");
+    }
+
+    #[test]
+    fn bad_utf8_is_located() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("x.txt");
+        std::fs::write(&path, b"ok\nab\xff").unwrap();
+        let error = read_to_string(&path).unwrap_err().to_string();
+        assert!(error.contains("x.txt:2: not UTF-8 at byte 3"), "{error}");
+    }
+
+    #[test]
+    fn an_unfinished_file_leaves_the_old_one() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("x.txt");
+        std::fs::write(&path, "old").unwrap();
+        let mut file = NewFile::create(&path).unwrap();
+        file.write_all(b"new").unwrap();
+        drop(file);
+        assert_eq!(std::fs::read_to_string(&path).unwrap(), "old");
+        assert_eq!(std::fs::read_dir(dir.path()).unwrap().count(), 1);
+    }
+}

@@ -1,0 +1,288 @@
+//! Prediction files: tab-separated, with header, the columns of the authors' released files and ours on top.
+//!
+//! | column | read as | if the column is missing |
+//! |---|---|---|
+//! | `filename`, `span`, `code`, `Predicted_code`, `label` | text | error |
+//! | `start_span`, `end_span` | characters | error |
+//! | `mention_id`, `semantic_rel`, `annotation`, `sentence`, `Prediction` | text | empty |
+//! | `Prediction_score`, `Prediction_beam_score` | number; an empty cell is NaN | NaN |
+//! | `Candidates` | JSON list of `{"name", "code", "score"}`, best first | no candidates |
+//! | `Probability`, `Margin` | number or empty | none |
+//! | any other | kept as it is, in file order | |
+//!
+//! Cells are quoted as CSV quotes (`"` around, `""` inside) where they hold a tab, a quote or a line break. A byte order
+//! mark, `\r\n` and gzip are accepted.
+
+mod write;
+
+use std::path::Path;
+
+use csv::ByteRecord;
+use serde::{Deserialize, Serialize};
+
+use crate::error::{Error, Location};
+use crate::io;
+
+pub use write::{TsvWriter, write_tsv};
+
+/// One answer the search came up with.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Candidate {
+    /// The KB name.
+    pub name: String,
+    /// Its concept's code.
+    pub code: String,
+    /// Its score, higher is better.
+    pub score: f64,
+}
+
+/// One row of a prediction file: a mention, its gold, and what was predicted for it.
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
+pub struct Prediction {
+    /// Document id.
+    pub filename: String,
+    /// Mention id; empty where the file has none.
+    pub mention_id: String,
+    /// The mention's label.
+    pub label: String,
+    /// First character of the first fragment.
+    pub start_span: u32,
+    /// One past the last character of the last fragment.
+    pub end_span: u32,
+    /// The mention's text.
+    pub span: String,
+    /// Gold, in the form of [`crate::Gold::to_field`].
+    pub code: String,
+    /// `EXACT`, `COMPOSITE`, or another word of the corpus.
+    pub semantic_rel: String,
+    /// The name or names that training would have asked for.
+    pub annotation: String,
+    /// The marked sentence.
+    pub sentence: String,
+    /// The predicted name or names.
+    pub prediction: String,
+    /// Exponential of the mean log-probability of the predicted tokens; NaN if unknown.
+    pub prediction_score: f64,
+    /// Exponential of the beam score; NaN if unknown.
+    pub prediction_beam_score: f64,
+    /// The predicted code, `NIL` for none.
+    pub predicted_code: String,
+    /// Best first.
+    pub candidates: Vec<Candidate>,
+    /// Calibrated probability of being right.
+    pub probability: Option<f64>,
+    /// Lead over the next concept.
+    pub margin: Option<f64>,
+    /// Further columns, in file order.
+    pub extra: Vec<(String, String)>,
+}
+
+/// Column names in file order, as they are written.
+pub const COLUMNS: [&str; 17] = [
+    "filename",
+    "mention_id",
+    "label",
+    "start_span",
+    "end_span",
+    "span",
+    "code",
+    "semantic_rel",
+    "annotation",
+    "sentence",
+    "Prediction",
+    "Prediction_score",
+    "Prediction_beam_score",
+    "Predicted_code",
+    "Candidates",
+    "Probability",
+    "Margin",
+];
+
+/// Columns without which a file is no prediction file.
+const REQUIRED: [&str; 7] = ["filename", "label", "start_span", "end_span", "span", "code", "Predicted_code"];
+
+/// Reads a whole prediction file.
+///
+/// # Errors
+/// With file, line and column: an empty file, a missing column, a row with another number of cells than the header, a cell
+/// that is no number where one is due, bad UTF-8.
+pub fn read_tsv(path: &Path) -> Result<Vec<Prediction>, Error> {
+    let mut rows = Rows::open(path)?;
+    let mut predictions = Vec::new();
+    while let Some(row) = rows.next_row()? {
+        predictions.push(row);
+    }
+    Ok(predictions)
+}
+
+/// Streams the rows of a prediction file.
+pub(crate) struct Rows {
+    reader: csv::Reader<Box<dyn std::io::BufRead>>,
+    header: Header,
+    record: ByteRecord,
+    path: std::path::PathBuf,
+    /// Lines the reader does not see because the header was read apart from it.
+    line_offset: usize,
+}
+
+impl Rows {
+    pub(crate) fn open(path: &Path) -> Result<Self, Error> {
+        let mut reader = csv::ReaderBuilder::new()
+            .delimiter(b'\t')
+            .has_headers(false)
+            .flexible(true)
+            .from_reader(io::open(path)?);
+        let mut record = ByteRecord::new();
+        let found = reader.read_byte_record(&mut record).map_err(|e| csv_error(e, path))?;
+        if !found || record.iter().all(|cell| cell.iter().all(u8::is_ascii_whitespace)) {
+            return Err(Error::Empty { path: path.to_path_buf() });
+        }
+        let names = texts(&record, path)?;
+        let header = Header::new(path, names)?;
+        Ok(Rows { reader, header, record, path: path.to_path_buf(), line_offset: 0 })
+    }
+
+    pub(crate) fn header(&self) -> &[String] {
+        &self.header.names
+    }
+
+    /// Byte at which the row read last began (of the uncompressed file).
+    pub(crate) fn row_start_bytes(&self) -> u64 {
+        self.record.position().map_or(0, csv::Position::byte)
+    }
+
+    pub(crate) fn next_row(&mut self) -> Result<Option<Prediction>, Error> {
+        if !self.reader.read_byte_record(&mut self.record).map_err(|e| csv_error(e, &self.path))? {
+            return Ok(None);
+        }
+        let line = self.record.position().map_or(0, csv::Position::line) as usize + self.line_offset;
+        let cells = texts(&self.record, &self.path)?;
+        self.header.prediction(cells, Location::line(&self.path, line)).map(Some)
+    }
+}
+
+/// Where each column of ours stands in the file.
+struct Header {
+    names: Vec<String>,
+    /// Position in the file of `COLUMNS[i]`.
+    ours: [Option<usize>; COLUMNS.len()],
+    /// Positions of the other columns.
+    extra: Vec<usize>,
+}
+
+impl Header {
+    fn new(path: &Path, mut names: Vec<String>) -> Result<Self, Error> {
+        if let Some(first) = names.first_mut() {
+            *first = first.trim_start_matches('\u{feff}').to_owned();
+        }
+        let find = |column: &str| names.iter().position(|name| name == column);
+        if let Some(column) = REQUIRED.into_iter().find(|column| find(column).is_none()) {
+            return Err(Error::MissingColumn { path: path.to_path_buf(), column, found: names.join(", ") });
+        }
+        let ours = COLUMNS.map(find);
+        let extra = (0..names.len()).filter(|i| !ours.contains(&Some(*i))).collect();
+        Ok(Header { names, ours, extra })
+    }
+
+    fn prediction(&self, cells: Vec<String>, at: Location) -> Result<Prediction, Error> {
+        if cells.len() != self.names.len() {
+            return Err(Error::FieldCount {
+                at,
+                found: cells.len(),
+                expected: format!("{}, as many as the header has columns", self.names.len()),
+            });
+        }
+        let row = Row { header: self, cells: &cells, at };
+        Ok(Prediction {
+            filename: row.text(0),
+            mention_id: row.text(1),
+            label: row.text(2),
+            start_span: row.chars(3)?,
+            end_span: row.chars(4)?,
+            span: row.text(5),
+            code: row.text(6),
+            semantic_rel: row.text(7),
+            annotation: row.text(8),
+            sentence: row.text(9),
+            prediction: row.text(10),
+            prediction_score: row.number(11)?.unwrap_or(f64::NAN),
+            prediction_beam_score: row.number(12)?.unwrap_or(f64::NAN),
+            predicted_code: row.text(13),
+            candidates: row.candidates(14)?,
+            probability: row.number(15)?,
+            margin: row.number(16)?,
+            extra: self.extra.iter().map(|&i| (self.names[i].clone(), cells[i].clone())).collect(),
+        })
+    }
+}
+
+/// A row of cells; columns are named by their index in [`COLUMNS`].
+struct Row<'a> {
+    header: &'a Header,
+    cells: &'a [String],
+    at: Location,
+}
+
+impl Row<'_> {
+    fn cell(&self, column: usize) -> &str {
+        self.header.ours[column].map_or("", |i| self.cells[i].as_str())
+    }
+
+    fn text(&self, column: usize) -> String {
+        self.cell(column).to_owned()
+    }
+
+    fn chars(&self, column: usize) -> Result<u32, Error> {
+        let cell = self.cell(column).trim();
+        // Data-frame tools turn a column of integers with gaps into `12.0`.
+        let digits = cell.strip_suffix(".0").unwrap_or(cell);
+        digits.parse().map_err(|_| self.bad(column, "an offset in characters"))
+    }
+
+    fn number(&self, column: usize) -> Result<Option<f64>, Error> {
+        match self.cell(column).trim() {
+            "" => Ok(None),
+            cell => cell.parse().map(Some).map_err(|_| self.bad(column, "a number")),
+        }
+    }
+
+    fn candidates(&self, column: usize) -> Result<Vec<Candidate>, Error> {
+        match self.cell(column).trim() {
+            "" => Ok(Vec::new()),
+            cell => serde_json::from_str(cell)
+                .map_err(|_| self.bad(column, "a JSON list of objects with name, code and score")),
+        }
+    }
+
+    fn bad(&self, column: usize, expected: &'static str) -> Error {
+        Error::Cell {
+            at: self.at.clone(),
+            column: COLUMNS[column].to_owned(),
+            value: self.text(column),
+            expected,
+        }
+    }
+}
+
+fn texts(record: &ByteRecord, path: &Path) -> Result<Vec<String>, Error> {
+    let line = record.position().map_or(0, csv::Position::line) as usize;
+    record
+        .iter()
+        .map(|cell| {
+            std::str::from_utf8(cell).map(str::to_owned).map_err(|e| {
+                let before: usize = record.iter().take_while(|c| c.as_ptr() != cell.as_ptr()).map(|c| c.len() + 1).sum();
+                Error::NotUtf8 { at: Location::line(path, line), byte: before + e.valid_up_to() + 1 }
+            })
+        })
+        .collect()
+}
+
+fn csv_error(error: csv::Error, path: &Path) -> Error {
+    let line = error.position().map_or(0, csv::Position::line) as usize;
+    let text = error.to_string();
+    match error.into_kind() {
+        csv::ErrorKind::Io(source) => Error::Io { path: path.to_path_buf(), source },
+        _ => Error::Structure { at: Location::line(path, line), problem: text },
+    }
+}

@@ -1,0 +1,383 @@
+//! PubTator: `PMID|t|title`, `PMID|a|abstract`, then one tab-separated line per mention
+//! (`PMID start end text type codes [component texts]`) and per relation (`PMID type id id`), documents apart by a
+//! blank line.
+//!
+//! The text of a document is the title, one space, and the abstract; offsets are Unicode code points of that text. What `|` and `+` mean in
+//! the codes is a matter of the corpus: [`crate::PubtatorRules`]. Relations and the component column are counted and not kept.
+//!
+//! Real files hold a few surprises, and each has its rule. A document that occurs twice identically is dropped once
+//! and counted; two that differ are an error. A mention whose text differs from the covered text by nothing but white space
+//! is accepted and counted, and the covered text is kept; any other difference is an error with both texts. Blanks
+//! around codes are ignored. `-1` and an empty field mean that there is no concept.
+
+use std::io::Write;
+use std::path::Path;
+
+use crate::document::{Corpus, Document, Mention, Origin, SpanChars};
+use crate::error::{Error, Location};
+use crate::format::{Collector, ReadOptions, ReadReport};
+use crate::io::{Lines, NewFile};
+use crate::sentence;
+use crate::text::CharIndex;
+
+/// Reads a PubTator file, gzip or not.
+///
+/// # Errors
+/// See [`crate::read`].
+pub fn read(path: &Path, options: &ReadOptions) -> Result<(Corpus, ReadReport), Error> {
+    let mut lines = Lines::open(path)?;
+    let mut collector = Collector::new(options);
+    let mut open: Option<Block> = None;
+    while let Some(line) = lines.next_line()? {
+        let line = line.to_owned();
+        let at = lines.at();
+        if line.trim().is_empty() {
+            close(&mut open, &mut collector, options)?;
+        } else if let Some((id, section, text)) = text_line(&line) {
+            let new_document = open.as_ref().is_none_or(|block| block.id != id || section == Section::Title);
+            if new_document {
+                close(&mut open, &mut collector, options)?;
+                open = Some(Block::new(id, at.clone()));
+            }
+            // Just set above if it was not set before.
+            if let Some(block) = &mut open {
+                block.add_text(section, text, &at)?;
+            }
+        } else {
+            let block = open.as_mut().ok_or_else(|| structure(&at, "annotation before any `ID|t|title` line"))?;
+            block.add_annotation(&line, at, collector.report())?;
+        }
+    }
+    close(&mut open, &mut collector, options)?;
+    collector.finish(path)
+}
+
+/// Writes a PubTator file, gzip if the name ends in `.gz`; codes in the form of [`crate::Gold::to_field`]
+/// (read it back with the `explicit` rules), `-1` for none.
+///
+/// The title is the first sentence, where one space follows it, else the whole text. Tabs and line breaks in the text become
+/// spaces, one for one, so offsets hold.
+///
+/// # Errors
+/// [`Error::NotRepresentable`] for a discontinuous mention and for an id with a bar, a tab or a line break; [`Error::Io`].
+pub fn write(corpus: &Corpus, path: &Path) -> Result<(), Error> {
+    let mut file = NewFile::create(path)?;
+    for document in &corpus.documents {
+        let block = block_text(document)?;
+        file.write_all(block.as_bytes()).map_err(Error::io(path))?;
+    }
+    file.finish()
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Section {
+    Title,
+    Abstract,
+}
+
+/// `ID|t|text` or `ID|a|text`.
+fn text_line(line: &str) -> Option<(&str, Section, &str)> {
+    let (id, rest) = line.split_once('|')?;
+    if id.contains('\t') {
+        return None;
+    }
+    let (section, text) = rest.split_once('|')?;
+    match section {
+        "t" => Some((id, Section::Title, text)),
+        "a" => Some((id, Section::Abstract, text)),
+        _ => None,
+    }
+}
+
+/// A document while its lines come in.
+struct Block {
+    id: String,
+    at: Location,
+    title: Option<String>,
+    body: Option<String>,
+    rows: Vec<Row>,
+}
+
+struct Row {
+    at: Location,
+    start: u64,
+    end: u64,
+    text: String,
+    label: String,
+    codes: String,
+}
+
+impl Block {
+    fn new(id: &str, at: Location) -> Self {
+        Block { id: id.to_owned(), at, title: None, body: None, rows: Vec::new() }
+    }
+
+    fn add_text(&mut self, section: Section, text: &str, at: &Location) -> Result<(), Error> {
+        if section == Section::Abstract && self.title.is_none() {
+            return Err(structure(at, "abstract before the title of its document"));
+        }
+        if !self.rows.is_empty() {
+            return Err(structure(at, "text after the annotations of its document"));
+        }
+        let slot = match section {
+            Section::Title => &mut self.title,
+            Section::Abstract => &mut self.body,
+        };
+        match slot.replace(text.to_owned()) {
+            None => Ok(()),
+            Some(_) => Err(structure(at, "a second abstract for one document")),
+        }
+    }
+
+    fn add_annotation(&mut self, line: &str, at: Location, report: &mut ReadReport) -> Result<(), Error> {
+        let fields: Vec<&str> = line.split('\t').collect();
+        let starts_with_letter = fields.get(1).is_some_and(|f| f.starts_with(char::is_alphabetic));
+        if fields[0].trim() != self.id {
+            return Err(structure(
+                &at,
+                &format!("annotation of document {:?} among the lines of document {:?}", fields[0], self.id),
+            ));
+        }
+        if starts_with_letter && matches!(fields.len(), 4 | 5) {
+            report.relation_lines += 1;
+            return Ok(());
+        }
+        if !matches!(fields.len(), 6 | 7) {
+            return Err(Error::FieldCount {
+                at,
+                found: fields.len(),
+                expected: "6 or 7 (id, start, end, text, type, codes, component texts), or 4 for a relation".to_owned(),
+            });
+        }
+        report.component_columns += usize::from(fields.len() == 7);
+        let offset = |field: &str, value: &str| {
+            value.trim().parse::<u64>().map_err(|_| Error::NotANumber {
+                at: at.clone(),
+                field: field.to_owned(),
+                value: value.to_owned(),
+                expected: "an offset in characters",
+            })
+        };
+        let (start, end) = (offset("start", fields[1])?, offset("end", fields[2])?);
+        let [text, label, codes] = [fields[3], fields[4].trim(), fields[5]].map(str::to_owned);
+        self.rows.push(Row { at, start, end, text, label, codes });
+        Ok(())
+    }
+}
+
+/// Turns the open block, if any, into a document of the collector.
+fn close(open: &mut Option<Block>, collector: &mut Collector, options: &ReadOptions) -> Result<(), Error> {
+    let Some(block) = open.take() else { return Ok(()) };
+    let mut text = block.title.unwrap_or_default();
+    if let Some(body) = &block.body {
+        text.push(' ');
+        text.push_str(body);
+    }
+    let index = CharIndex::new(&text);
+    let mut mentions = Vec::with_capacity(block.rows.len());
+    for row in block.rows {
+        let (span, covered, same) = check_span(&row, &block.id, &index)?;
+        collector.report().white_space_differences += usize::from(!same);
+        mentions.push(Mention {
+            id: String::new(),
+            spans: vec![span],
+            text: covered,
+            label: row.label,
+            gold: options.pubtator.gold(&row.codes),
+        });
+    }
+    let document = Document {
+        id: block.id,
+        text,
+        language: options.language,
+        split: None,
+        origin: Origin::Human,
+        mentions,
+    };
+    collector.add(document, &block.at)
+}
+
+/// The span, the text it covers, and whether that is exactly the stated text (else it differs by white space only).
+fn check_span(row: &Row, document: &str, index: &CharIndex<'_>) -> Result<(SpanChars, String, bool), Error> {
+    let span = match (u32::try_from(row.start), u32::try_from(row.end)) {
+        (Ok(start), Ok(end)) => Some(SpanChars::new(start, end)),
+        _ => None,
+    };
+    let covered = span.and_then(|s| index.slice(s)).filter(|covered| !covered.is_empty());
+    let (Some(span), Some(covered)) = (span, covered) else {
+        return Err(Error::SpanOutside {
+            at: row.at.clone(),
+            document: document.to_owned(),
+            mention: row.text.clone(),
+            start: row.start,
+            end: row.end,
+            length_chars: index.len_chars(),
+        });
+    };
+    let same = covered == row.text;
+    let visible = |text: &str| text.chars().filter(|c| !c.is_whitespace()).collect::<String>();
+    if !same && visible(covered) != visible(&row.text) {
+        return Err(Error::SpanText {
+            at: row.at.clone(),
+            document: document.to_owned(),
+            start: span.start,
+            end: span.end,
+            covered: covered.to_owned(),
+            stated: row.text.clone(),
+        });
+    }
+    Ok((span, covered.to_owned(), same))
+}
+
+fn structure(at: &Location, problem: &str) -> Error {
+    Error::Structure { at: at.clone(), problem: problem.to_owned() }
+}
+
+fn block_text(document: &Document) -> Result<String, Error> {
+    let refuse = |what: String| Error::NotRepresentable { document: document.id.clone(), format: "PubTator", what };
+    let id = &document.id;
+    if id.contains(['|', '\t', '\n', '\r']) {
+        return Err(refuse("an id with a bar, a tab or a line break".to_owned()));
+    }
+    let text = one_line(&document.text);
+    let (title, body) = match title_end_bytes(document) {
+        Some(end) => (&text[..end], Some(&text[end + 1..])),
+        None => (text.as_str(), None),
+    };
+    let mut block = format!("{id}|t|{title}\n");
+    if let Some(body) = body {
+        block.push_str(&format!("{id}|a|{body}\n"));
+    }
+    for mention in &document.mentions {
+        let [span] = mention.spans.as_slice() else {
+            return Err(refuse(format!("the discontinuous mention {}", mention.id)));
+        };
+        let codes = if mention.gold.is_none() { "-1".to_owned() } else { mention.gold.to_field() };
+        let (covered, label) = (one_line(&mention.text), one_line(&mention.label));
+        block.push_str(&format!("{id}\t{}\t{}\t{covered}\t{label}\t{codes}\n", span.start, span.end));
+    }
+    block.push('\n');
+    Ok(block)
+}
+
+/// Byte position of the single space between the first sentence and the rest.
+fn title_end_bytes(document: &Document) -> Option<usize> {
+    let spans: Vec<SpanChars> = document.mentions.iter().flat_map(|m| m.spans.iter().copied()).collect();
+    let sentences = sentence::split(&document.text, document.language, &spans);
+    let [first, second, ..] = sentences.as_slice() else { return None };
+    let index = CharIndex::new(&document.text);
+    let end = index.byte(first.end)?;
+    (second.start == first.end + 1 && document.text[end..].starts_with(' ')).then_some(end)
+}
+
+/// Tabs and line breaks as spaces, one for one. All of them are one byte long, so byte offsets hold too.
+fn one_line(text: &str) -> String {
+    text.chars().map(|c| if matches!(c, '\t' | '\n' | '\r') { ' ' } else { c }).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::format::PubtatorRules;
+
+    fn read_text(text: &str, preset: &str) -> Result<(Corpus, ReadReport), Error> {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("x.txt");
+        std::fs::write(&path, text).unwrap();
+        let options = ReadOptions { pubtator: PubtatorRules::preset(preset)?, ..ReadOptions::default() };
+        read(&path, &options)
+    }
+
+    fn error_of(text: &str) -> String {
+        read_text(text, "bc5cdr").unwrap_err().to_string()
+    }
+
+    const HEAD: &str = "1|t|Gout.\n1|a|Gout hurts.\n";
+
+    #[test]
+    fn reads_documents_mentions_and_relations() {
+        let text = format!(
+            "\n{HEAD}1\t0\t4\tGout\tDisease\t D006073 \n1\t6\t10\tGout\tDisease\tA|B\tx|y\n1\tCID\tA\tB\n\n2|t|Été 𝛼 goutte\r\n2|a|\r\n2\t6\t12\tgoutte\tDisease\t-1\r\n"
+        );
+        let (corpus, report) = read_text(&text, "bc5cdr").unwrap();
+        assert_eq!(corpus.documents[0].text, "Gout. Gout hurts.");
+        assert_eq!(corpus.documents[0].mentions[0].id, "1.1");
+        assert_eq!(corpus.documents[0].mentions[0].gold.to_field(), "D006073");
+        assert_eq!(corpus.documents[0].mentions[1].gold.to_field(), "A+B");
+        assert_eq!(corpus.documents[1].text, "Été 𝛼 goutte ");
+        assert!(corpus.documents[1].mentions[0].gold.is_none());
+        let expected = ReadReport {
+            documents: 2,
+            mentions: 3,
+            without_concept: 1,
+            composite: 1,
+            component_columns: 1,
+            relation_lines: 1,
+            ..ReadReport::default()
+        };
+        assert_eq!(report, expected);
+    }
+
+    #[test]
+    fn white_space_differences_are_counted_and_the_covered_text_is_kept() {
+        let (corpus, report) = read_text("1|t|a \"plus\" b\n1\t0\t8\ta \" plus \"  \tD\tX\n", "bc5cdr").unwrap();
+        assert_eq!(report.white_space_differences, 1);
+        assert_eq!(corpus.documents[0].mentions[0].text, "a \"plus\"");
+        corpus.documents[0].validate().unwrap();
+    }
+
+    #[test]
+    fn identical_copies_are_dropped_and_differing_ones_refused() {
+        let one = format!("{HEAD}1\t0\t4\tGout\tDisease\tA\n\n");
+        let (corpus, report) = read_text(&format!("{one}{one}"), "bc5cdr").unwrap();
+        assert_eq!((corpus.documents.len(), report.duplicate_documents, report.duplicate_mentions), (1, 1, 1));
+        let error = error_of(&format!("{one}{HEAD}"));
+        assert!(error.contains("x.txt:5") && error.contains("line 1"), "{error}");
+    }
+
+    #[test]
+    fn each_bad_line_is_named() {
+        let cases = [
+            ("1\tx\t4\tGout\tDisease\tA", "x.txt:3: start is \"x\""),
+            ("1\t0\t-4\tGout\tDisease\tA", "x.txt:3: end is \"-4\""),
+            ("1\t0\t4\tGout\tDisease", "x.txt:3: 5 tab-separated fields"),
+            ("1\t0\t4\tGout\tDisease\tA\tB\tC", "x.txt:3: 8 tab-separated fields"),
+            ("1\t0\t400\tGout\tDisease\tA", "x.txt:3: span 0-400"),
+            ("1\t0\t99999999999\tGout\tDisease\tA", "x.txt:3: span 0-99999999999"),
+            ("1\t4\t4\t\tDisease\tA", "x.txt:3: span 4-4"),
+            ("1\t0\t4\tGoat\tDisease\tA", "covers \"Gout\", the annotation says \"Goat\""),
+            ("2\t0\t4\tGout\tDisease\tA", "x.txt:3: annotation of document \"2\""),
+            ("nonsense", "x.txt:3: annotation of document \"nonsense\""),
+            ("1|a|again", "x.txt:3: a second abstract"),
+        ];
+        for (line, message) in cases {
+            let error = error_of(&format!("{HEAD}{line}\n"));
+            assert!(error.contains(message), "{line:?} gave {error}");
+        }
+        assert!(error_of("1|a|x\n").contains("abstract before the title"));
+        assert!(error_of("1\t0\t4\tGout\tDisease\tA\n").contains("before any"));
+        assert!(error_of("\n \n").contains("is empty"));
+    }
+
+    #[test]
+    fn writes_what_it_reads() {
+        let text = format!("{HEAD}1\t0\t4\tGout\tDisease\tA+B|C\n1\t6\t10\tGout\tDisease\t-1\n\n");
+        let (corpus, _) = read_text(&text, "explicit").unwrap();
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("out.txt.gz");
+        write(&corpus, &path).unwrap();
+        let (again, _) = read(&path, &ReadOptions::default()).unwrap();
+        assert_eq!(again, corpus);
+        assert_eq!(crate::io::read_to_string(&path).unwrap(), text);
+    }
+
+    #[test]
+    fn discontinuous_mentions_are_refused_on_writing() {
+        let (mut corpus, _) = read_text(&format!("{HEAD}1\t0\t4\tGout\tDisease\tA\n"), "explicit").unwrap();
+        corpus.documents[0].mentions[0].spans = vec![SpanChars::new(0, 4), SpanChars::new(6, 10)];
+        let dir = tempfile::tempdir().unwrap();
+        let error = write(&corpus, &dir.path().join("x.txt")).unwrap_err().to_string();
+        assert!(error.contains("discontinuous mention 1.1"), "{error}");
+        assert_eq!(std::fs::read_dir(dir.path()).unwrap().count(), 0);
+    }
+}
