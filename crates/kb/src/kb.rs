@@ -231,6 +231,12 @@ impl Kb {
             .map(move |id| self.name_in(NameId(id), group))
     }
 
+    /// All names, ascending by (lower-cased text, id).
+    pub(crate) fn names_by_folded_text(&self) -> impl Iterator<Item = Name<'_>> {
+        let order = self.parts.numbers(Part::NamesFolded);
+        order.iter().map(|id| self.name(NameId(id)))
+    }
+
     /// All names, in any group, whose lower-cased text equals the lower-cased `text`, ascending
     /// by id. They may lead to different concepts: [`crate::inspect()`] counts such twins.
     pub fn names_ignoring_case(&self, text: &str) -> impl Iterator<Item = Name<'_>> {

@@ -214,11 +214,6 @@ impl<'a> Lists<'a> {
         words.iter().map(|raw| u32::from_le_bytes(*raw))
     }
 
-    /// Number of values in all lists together.
-    pub(crate) fn value_count(self) -> usize {
-        Rows(self.0).body().len() / WORD
-    }
-
     pub(crate) fn check_shape(self, expected: usize) -> Result<(), String> {
         Rows(self.0).check_shape(expected, WORD)
     }
@@ -278,7 +273,6 @@ mod tests {
         assert_eq!(table.get(0).collect::<Vec<_>>(), [3, 1]);
         assert_eq!(table.get(1).count(), 0);
         assert_eq!(table.get(7).count(), 0);
-        assert_eq!(table.value_count(), 3);
         table.check_content(4).unwrap();
         assert!(table.check_content(3).is_err());
     }
