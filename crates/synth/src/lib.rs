@@ -1,1 +1,38 @@
-//! placeholder
+//! Synthetic corpora: sentences for concepts that no human example covers.
+//!
+//! A [`Generator`] writes sentences that mention a concept; [`synthesise`] runs it over a [`Selection`] of a KB's concepts
+//! and returns a corpus like any other, whose documents say by their origin who made them, with a report of every
+//! concept and every mention. Human text reaches a generator only as [`TrainSentences`], which hold nothing but the
+//! training split.
+//!
+//! Today there is one generator, [`transplant::Transplant`]: human sentences with the mention exchanged. Language-model
+//! generators implement the same trait: they take their prompt's examples from [`Batch::examples`] and turn an answer
+//! into a [`Draft`] with [`Draft::from_bracketed`].
+//!
+//! # Cost
+//! Transplanting three sentences for each of MEDIC's 11,915 concepts takes about two seconds, of which one is
+//! learning from 76,000 names. Memory: the corpus, and 16 bytes for each word of each name while learning.
+//!
+//! # Example
+//! ```
+//! use syncabel_corpus::Language;
+//! use syncabel_synth::Draft;
+//!
+//! let draft = Draft::from_bracketed("He had [gout]{Disorders} twice.", Language::En).unwrap();
+//! assert_eq!(draft.text, "He had gout twice.");
+//! assert_eq!((draft.mentions[0].span.start, draft.mentions[0].span.end), (7, 11));
+//! ```
+
+mod contexts;
+mod error;
+mod generator;
+mod run;
+mod selection;
+pub mod transplant;
+
+pub use contexts::{ContextCounts, Sentence, TrainSentences};
+pub use error::Error;
+pub use generator::{Batch, Deliver, Draft, DraftMention, Failure, Generator, Task};
+pub use run::{Distance, FailedConcept, MentionRecord, SynthOptions, SynthReport, synthesise};
+pub use selection::{Sample, Selection};
+pub use transplant::{Operation, Transplant};

@@ -1,0 +1,62 @@
+//! What can go wrong between us and a language model's server.
+
+/// Everything that can go wrong with a chat request. No variant ever holds the API key.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum Error {
+    /// The environment variable that should hold the key is not set or empty.
+    #[error(
+        "the environment variable `{variable}` does not hold an API key; set it, or leave `api_key_env` out for a server that needs none"
+    )]
+    NoKey {
+        /// Name of the variable.
+        variable: String,
+    },
+    /// The configured address is no address.
+    #[error("`base_url` must begin with http:// or https://, got `{base_url}`")]
+    BadUrl {
+        /// What was configured.
+        base_url: String,
+    },
+    /// The server refused, and asking again would not help: wrong key, unknown model, malformed request.
+    #[error("{url} refused with status {status}: {message}")]
+    Refused {
+        /// The address asked.
+        url: String,
+        /// HTTP status.
+        status: u16,
+        /// The server's own words.
+        message: String,
+    },
+    /// The server was busy or broken in every attempt.
+    #[error("{url} gave no answer in {attempts} attempts; the last: {last}")]
+    Exhausted {
+        /// The address asked.
+        url: String,
+        /// Attempts made.
+        attempts: u32,
+        /// What happened in the last one.
+        last: String,
+    },
+    /// The server answered with something that is no chat completion.
+    #[error("{url} answered with something that is no chat completion ({reason}): {body}")]
+    BadAnswer {
+        /// The address asked.
+        url: String,
+        /// What is missing or malformed.
+        reason: String,
+        /// Beginning of the answer.
+        body: String,
+    },
+}
+
+impl Error {
+    /// Whether every further request would fail in the same way, so that a job should stop at once.
+    pub fn is_permanent(&self) -> bool {
+        match self {
+            Error::NoKey { .. } | Error::BadUrl { .. } => true,
+            Error::Refused { status, .. } => matches!(status, 401 | 402 | 403 | 404),
+            Error::Exhausted { .. } | Error::BadAnswer { .. } => false,
+        }
+    }
+}

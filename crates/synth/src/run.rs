@@ -1,0 +1,354 @@
+//! From a generator's answers to a corpus and a report.
+
+use std::collections::BTreeMap;
+use std::fmt;
+
+use serde::{Deserialize, Serialize};
+use syncabel_corpus::{Corpus, Document, Gold, Mention, Origin};
+use syncabel_kb::Kb;
+
+use crate::contexts::{ContextCounts, TrainSentences};
+use crate::generator::{Batch, Draft, Failure, Generator, Task};
+use crate::transplant::Operation;
+use crate::{Error, Selection};
+
+/// What is to be generated.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct SynthOptions {
+    /// For which concepts.
+    pub selection: Selection,
+    /// Sentences per concept and semantic group.
+    pub sentences_per_concept: usize,
+    /// Seed of everything that is drawn.
+    pub seed: u64,
+}
+
+impl Default for SynthOptions {
+    /// All concepts, three sentences each (the paper's number for English), seed 42.
+    fn default() -> Self {
+        SynthOptions {
+            selection: Selection::default(),
+            sentences_per_concept: 3,
+            seed: 42,
+        }
+    }
+}
+
+/// What a generation did, with the story of every mention.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+pub struct SynthReport {
+    /// Name of the generator.
+    pub generator: String,
+    /// Concepts asked for; one in several groups counts once for each.
+    pub concepts: usize,
+    /// Concepts that failed.
+    pub failed: Vec<FailedConcept>,
+    /// Sentences made.
+    pub sentences: usize,
+    /// Mentions in them.
+    pub mentions: usize,
+    /// How far mentions are from the KB's names of their concept.
+    pub distance: Distance,
+    /// How often each operation was applied.
+    pub operations: BTreeMap<Operation, usize>,
+    /// Different human sentences used.
+    pub contexts_used: usize,
+    /// How often the most used human document was used.
+    pub most_used_context: usize,
+    /// What the human corpus offered.
+    pub contexts: ContextCounts,
+    /// One line per mention.
+    pub records: Vec<MentionRecord>,
+}
+
+/// How far mentions are from the names of their concept, by count.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Distance {
+    /// The mention is a name, letter by letter.
+    pub name: usize,
+    /// The mention is a name apart from capitals.
+    pub case_only: usize,
+    /// The mention is no name of the concept.
+    pub changed: usize,
+}
+
+/// A concept without sentences.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct FailedConcept {
+    /// Its code.
+    pub code: String,
+    /// Semantic group.
+    pub group: String,
+    /// Why.
+    #[serde(flatten)]
+    pub failure: Failure,
+}
+
+/// How a mention came about.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct MentionRecord {
+    /// Synthetic document.
+    pub document: String,
+    /// Code of the concept.
+    pub code: String,
+    /// The mention.
+    pub mention: String,
+    /// The KB name it was made from.
+    pub source_name: Option<String>,
+    /// What was done to the name, in order.
+    pub operations: Vec<Operation>,
+    /// Human document whose sentence was used.
+    pub context: Option<String>,
+}
+
+/// Runs a generator over a selection of concepts.
+///
+/// The documents are ordered by concept, group and number, carry `Origin::Synthetic` and have ids such as
+/// `transplant:D003924:2` (with the group in between where a concept has several). One sentence is one document. The
+/// label of a mention is its semantic group.
+///
+/// # Errors
+/// Those of the selection, of the generator, and [`Error::BadDraft`], [`Error::BadDelivery`] for a generator that
+/// breaks its promises.
+pub fn synthesise(
+    generator: &dyn Generator,
+    kb: &Kb,
+    contexts: &TrainSentences,
+    options: &SynthOptions,
+) -> Result<(Corpus, SynthReport), Error> {
+    if options.sentences_per_concept == 0 {
+        return Err(Error::NoSentences);
+    }
+    let pairs = options.selection.resolve(kb)?;
+    let tasks: Vec<Task> = pairs
+        .into_iter()
+        .map(|(concept, group)| Task { concept, group })
+        .collect();
+    let batch = Batch {
+        kb,
+        contexts,
+        tasks: &tasks,
+        sentences_per_concept: options.sentences_per_concept,
+        seed: options.seed,
+    };
+    let answers = collect(generator, &batch)?;
+    let mut writer = Writer::new(generator.name(), kb);
+    for (task, answer) in tasks.iter().zip(answers) {
+        writer.add(task, answer)?;
+    }
+    Ok(writer.finish(tasks.len(), contexts.counts()))
+}
+
+type Answer = Result<Vec<Draft>, Failure>;
+
+fn collect(generator: &dyn Generator, batch: &Batch<'_>) -> Result<Vec<Answer>, Error> {
+    let mut answers: Vec<Option<Answer>> = batch.tasks.iter().map(|_| None).collect();
+    let mut broken = None;
+    let bad = |task, times| Error::BadDelivery {
+        generator: generator.name().to_owned(),
+        task,
+        times,
+    };
+    generator.generate(batch, &mut |task, answer| match answers.get_mut(task) {
+        Some(slot @ None) => *slot = Some(answer),
+        Some(Some(_)) => broken = Some(bad(task, 2)),
+        None => broken = Some(bad(task, 1)),
+    })?;
+    if let Some(broken) = broken {
+        return Err(broken);
+    }
+    answers
+        .into_iter()
+        .enumerate()
+        .map(|(task, answer)| answer.ok_or_else(|| bad(task, 0)))
+        .collect()
+}
+
+/// Turns answers into documents and counts.
+struct Writer<'a> {
+    generator: &'a str,
+    kb: &'a Kb,
+    documents: Vec<Document>,
+    report: SynthReport,
+    context_uses: BTreeMap<String, usize>,
+}
+
+impl<'a> Writer<'a> {
+    fn new(generator: &'a str, kb: &'a Kb) -> Self {
+        let report = SynthReport {
+            generator: generator.to_owned(),
+            ..SynthReport::default()
+        };
+        Writer {
+            generator,
+            kb,
+            documents: Vec::new(),
+            report,
+            context_uses: BTreeMap::new(),
+        }
+    }
+
+    fn add(&mut self, task: &Task, answer: Answer) -> Result<(), Error> {
+        let concept = self.kb.concept(task.concept);
+        let code = concept.code().to_owned();
+        let group = self.kb.group_name(task.group).to_owned();
+        let drafts = match answer {
+            Ok(drafts) => drafts,
+            Err(failure) => {
+                self.report.failed.push(FailedConcept {
+                    code,
+                    group,
+                    failure,
+                });
+                return Ok(());
+            }
+        };
+        let stem = if concept.groups().count() > 1 {
+            format!("{}:{code}:{group}", self.generator)
+        } else {
+            format!("{}:{code}", self.generator)
+        };
+        for (number, draft) in (1..).zip(drafts) {
+            let document = self.document(task, format!("{stem}:{number}"), &code, &group, draft)?;
+            self.documents.push(document);
+        }
+        Ok(())
+    }
+
+    fn document(
+        &mut self,
+        task: &Task,
+        id: String,
+        code: &str,
+        group: &str,
+        draft: Draft,
+    ) -> Result<Document, Error> {
+        let chars: Vec<char> = draft.text.chars().collect();
+        let mut mentions = Vec::with_capacity(draft.mentions.len());
+        for (number, mention) in (1..).zip(draft.mentions) {
+            let span = mention.span;
+            if span.start >= span.end || span.end as usize > chars.len() {
+                return Err(Error::BadDraft {
+                    generator: self.generator.to_owned(),
+                    code: code.to_owned(),
+                    start: span.start,
+                    end: span.end,
+                    length: chars.len(),
+                });
+            }
+            let text: String = chars[span.start as usize..span.end as usize]
+                .iter()
+                .collect();
+            self.measure(task, &text);
+            for operation in &mention.operations {
+                *self.report.operations.entry(*operation).or_default() += 1;
+            }
+            self.report.records.push(MentionRecord {
+                document: id.clone(),
+                code: code.to_owned(),
+                mention: text.clone(),
+                source_name: mention.source_name,
+                operations: mention.operations,
+                context: draft.context.clone(),
+            });
+            mentions.push(Mention {
+                id: format!("{id}.{number}"),
+                spans: vec![span],
+                text,
+                label: group.to_owned(),
+                gold: Gold::one(code),
+            });
+        }
+        if let Some(context) = draft.context {
+            *self.context_uses.entry(context).or_default() += 1;
+        }
+        Ok(Document {
+            id,
+            text: draft.text,
+            language: draft.language,
+            split: Some(syncabel_corpus::Split::Train),
+            origin: Origin::Synthetic {
+                generator: self.generator.to_owned(),
+            },
+            mentions,
+        })
+    }
+
+    fn measure(&mut self, task: &Task, mention: &str) {
+        let folded = mention.to_lowercase();
+        let (mut same, mut same_folded) = (false, false);
+        for name in self.kb.names_of(task.concept, task.group) {
+            same |= name.text == mention;
+            same_folded |= name.text.to_lowercase() == folded;
+        }
+        let distance = &mut self.report.distance;
+        *(match (same, same_folded) {
+            (true, _) => &mut distance.name,
+            (false, true) => &mut distance.case_only,
+            (false, false) => &mut distance.changed,
+        }) += 1;
+    }
+
+    fn finish(mut self, concepts: usize, contexts: ContextCounts) -> (Corpus, SynthReport) {
+        self.report.concepts = concepts;
+        self.report.sentences = self.documents.len();
+        self.report.mentions = self.report.records.len();
+        self.report.contexts = contexts;
+        self.report.contexts_used = self.context_uses.len();
+        self.report.most_used_context = self.context_uses.values().copied().max().unwrap_or(0);
+        (
+            Corpus {
+                documents: self.documents,
+            },
+            self.report,
+        )
+    }
+}
+
+impl fmt::Display for SynthReport {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        writeln!(
+            f,
+            "{}: {} sentences for {} concepts",
+            self.generator, self.sentences, self.concepts
+        )?;
+        writeln!(
+            f,
+            "{} human documents used, the busiest {} times",
+            self.contexts_used, self.most_used_context
+        )?;
+        let share = |count: usize| count as f64 * 100.0 / self.mentions.max(1) as f64;
+        let Distance {
+            name,
+            case_only,
+            changed,
+        } = self.distance;
+        write!(
+            f,
+            "mentions: {:.1}% are a KB name, {:.1}% one but for case, ",
+            share(name),
+            share(case_only)
+        )?;
+        writeln!(f, "{:.1}% are none", share(changed))?;
+        for (operation, count) in &self.operations {
+            writeln!(
+                f,
+                "  {:22} {count:>8}  {:>5.1}%",
+                operation.to_string(),
+                share(*count)
+            )?;
+        }
+        if !self.failed.is_empty() {
+            writeln!(f, "{} concepts failed:", self.failed.len())?;
+            let mut reasons: BTreeMap<&str, usize> = BTreeMap::new();
+            for failed in &self.failed {
+                *reasons.entry(&failed.failure.reason).or_default() += 1;
+            }
+            for (reason, count) in reasons {
+                writeln!(f, "  {count} × {reason}")?;
+            }
+        }
+        Ok(())
+    }
+}
