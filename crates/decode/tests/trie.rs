@@ -68,7 +68,11 @@ proptest! {
         let (one, other) = (build(&sorted), build(&shuffled));
         prop_assert_eq!(one.as_bytes(), other.as_bytes());
     }
+}
 
+proptest! {
+    // Every case waits for the disk.
+    #![proptest_config(ProptestConfig::with_cases(24))]
     #[test]
     fn what_is_written_is_what_is_opened(groups in groups_of_names()) {
         let built = trie(&groups);

@@ -24,13 +24,12 @@ fn max(logits: &[f32]) -> Option<f32> {
     for chunk in &mut chunks {
         for lane in 0..LANES {
             let x = chunk[lane];
-            // A comparison that is false for NaN, so that one test finds both kinds.
-            bad[lane] |= !(x < f32::INFINITY);
+            bad[lane] |= x.is_nan() | (x == f32::INFINITY);
             lanes[lane] = if x > lanes[lane] { x } else { lanes[lane] };
         }
     }
     for (lane, &x) in chunks.remainder().iter().enumerate() {
-        bad[lane] |= !(x < f32::INFINITY);
+        bad[lane] |= x.is_nan() | (x == f32::INFINITY);
         lanes[lane] = lanes[lane].max(x);
     }
     let max = lanes.into_iter().fold(f32::NEG_INFINITY, f32::max);
