@@ -37,7 +37,10 @@ pub fn definitions(text: &str) -> Vec<Definition> {
     let span = |(start, end): (usize, usize)| SpanChars::new(index.char(start), index.char(end));
     brackets(text)
         .filter_map(|(open, close)| definition_at(text, open, close))
-        .map(|(short, long)| Definition { short: span(short), long: span(long) })
+        .map(|(short, long)| Definition {
+            short: span(short),
+            long: span(long),
+        })
         .collect()
 }
 
@@ -56,7 +59,9 @@ impl Expander {
         let index = CharIndex::new(text);
         let mut expander = Expander::default();
         for definition in definitions(text) {
-            let (Some(short), Some(long)) = (index.slice(definition.short), index.slice(definition.long)) else {
+            let (Some(short), Some(long)) =
+                (index.slice(definition.short), index.slice(definition.long))
+            else {
                 continue;
             };
             let long = long.split_whitespace().collect::<Vec<_>>().join(" ");
@@ -108,20 +113,33 @@ impl Expander {
 
     fn add(&mut self, short: &str, long: &str) {
         self.longest_bytes = self.longest_bytes.max(short.len());
-        self.long_forms.entry(short.to_owned()).or_insert_with(|| long.to_owned());
+        self.long_forms
+            .entry(short.to_owned())
+            .or_insert_with(|| long.to_owned());
     }
 
     /// The longest short form at a byte position, its length in bytes and what to put there.
     fn short_form_at(&self, mention: &str, position: usize) -> Option<(usize, String)> {
         let rest = &mention[position..];
         // One more byte than the longest, for a plural s.
-        let ends = rest.char_indices().map(|(at, c)| at + c.len_utf8()).take_while(|end| *end <= self.longest_bytes + 1);
+        let ends = rest
+            .char_indices()
+            .map(|(at, c)| at + c.len_utf8())
+            .take_while(|end| *end <= self.longest_bytes + 1);
         let mut found = None;
-        for end in ends.filter(|&end| rest[end..].chars().next().is_none_or(|c| !c.is_alphanumeric())) {
+        for end in ends.filter(|&end| {
+            rest[end..]
+                .chars()
+                .next()
+                .is_none_or(|c| !c.is_alphanumeric())
+        }) {
             let short = &rest[..end];
             let long = match self.long_form(short) {
                 Some(long) => Some(long.to_owned()),
-                None => short.strip_suffix('s').and_then(|one| self.long_form(one)).map(plural),
+                None => short
+                    .strip_suffix('s')
+                    .and_then(|one| self.long_form(one))
+                    .map(plural),
             };
             if let Some(long) = long.filter(|long| !contains_ignoring_case(mention, long)) {
                 found = Some((end, long));
@@ -158,27 +176,40 @@ fn definition_at(text: &str, open: usize, close: usize) -> Option<(BytesRange, B
     let short = &text[candidate.0..candidate.1];
     let short = short.trim_matches(['"', '\'']);
     let candidate = range_of(text, short);
-    if is_short_form(short) {
+    let same_line = !text[text[..open].trim_end().len()..open].contains(['\n', '\r']);
+    if is_short_form(short) && same_line {
         let before = long_form_window(text, open, short);
         if let Some(long) = best_long_form(short, &text[before.0..before.1]) {
             return Some((candidate, (before.0 + long, before.1)));
         }
     }
-    reversed_definition(text, open, inner)
+    if same_line {
+        reversed_definition(text, open, inner)
+    } else {
+        None
+    }
 }
 
 /// `SF (long form)`: the word before the bracket is short, and its letters are found from the very start of what is inside.
 fn reversed_definition(text: &str, open: usize, inner: &str) -> Option<(BytesRange, BytesRange)> {
     let before = text[..open].trim_end();
-    let word_start = before.rfind(char::is_whitespace).map_or(0, |at| at + char_len_at(before, at));
+    let word_start = before
+        .rfind(char::is_whitespace)
+        .map_or(0, |at| at + char_len_at(before, at));
     let short = before[word_start..].trim_start_matches(['(', '[', '"', '\'']);
-    let first = inner.find([';', ',']).map_or(inner, |end| &inner[..end]).trim();
-    if !is_short_form(short) || first.len() <= short.len() || text[open - (open - before.len())..open].contains('\n') {
+    let first = inner
+        .find([';', ','])
+        .map_or(inner, |end| &inner[..end])
+        .trim();
+    if !is_short_form(short) || first.len() <= short.len() {
         return None;
     }
     let start = best_long_form(short, first)?;
     let leading = first[..start].trim().to_lowercase();
-    let only_article = matches!(leading.as_str(), "" | "the" | "a" | "an" | "for" | "la" | "le" | "el" | "die" | "der" | "das");
+    let only_article = matches!(
+        leading.as_str(),
+        "" | "the" | "a" | "an" | "for" | "la" | "le" | "el" | "die" | "der" | "das"
+    );
     if !only_article || first.split_whitespace().count() > max_words(short) + 1 {
         return None;
     }
@@ -221,7 +252,9 @@ fn long_form_window(text: &str, open: usize, short: &str) -> BytesRange {
                 break;
             }
             let stem = before[..at].trim_end();
-            if stem.ends_with([';', '?', '!']) || (stem.ends_with('.') && stem.len() > 1 && !single_letter_before_stop(stem)) {
+            if stem.ends_with([';', '?', '!'])
+                || (stem.ends_with('.') && stem.len() > 1 && !single_letter_before_stop(stem))
+            {
                 break;
             }
         } else if !c.is_whitespace() {
@@ -234,7 +267,8 @@ fn long_form_window(text: &str, open: usize, short: &str) -> BytesRange {
 
 fn single_letter_before_stop(stem: &str) -> bool {
     let mut chars = stem.trim_end_matches('.').chars().rev();
-    chars.next().is_some_and(char::is_alphabetic) && chars.next().is_none_or(|c| !c.is_alphanumeric())
+    chars.next().is_some_and(char::is_alphabetic)
+        && chars.next().is_none_or(|c| !c.is_alphanumeric())
 }
 
 /// Byte at which the long form of `short` begins in `window` (it reaches to the end of the window).
@@ -253,18 +287,32 @@ fn best_long_form(short: &str, window: &str) -> Option<usize> {
         }
     }
     // The whole word that the first letter was found in, for instance `non-X` and not `X`.
-    let start = window[..chars.get(at)?.0].rfind(char::is_whitespace).map_or(0, |p| p + char_len_at(window, p));
-    let start = start + window[start..].len() - window[start..].trim_start_matches(['(', '[', '"', '\'']).len();
+    let start = window[..chars.get(at)?.0]
+        .rfind(char::is_whitespace)
+        .map_or(0, |p| p + char_len_at(window, p));
+    let start = start + window[start..].len()
+        - window[start..]
+            .trim_start_matches(['(', '[', '"', '\''])
+            .len();
     let start = start.min(chars[at].0);
     let long = &window[start..];
     is_long_form(short, &letters, long).then_some(start)
 }
 
 fn is_long_form(short: &str, letters: &[char], long: &str) -> bool {
-    let words = long.split(|c: char| c.is_whitespace() || c == '-').filter(|w| !w.is_empty()).count();
-    let repeats = long.split(|c: char| c.is_whitespace() || "()[]".contains(c)).any(|w| w == short);
+    let words = long
+        .split(|c: char| c.is_whitespace() || c == '-')
+        .filter(|w| !w.is_empty())
+        .count();
+    let repeats = long
+        .split(|c: char| c.is_whitespace() || "()[]".contains(c))
+        .any(|w| w == short);
     let opened = long.matches('(').count() == long.matches(')').count();
-    long.len() > short.len() && words <= letters.len() * 2 + 2 && !repeats && opened && long.chars().any(char::is_lowercase)
+    long.len() > short.len()
+        && words <= letters.len() * 2 + 2
+        && !repeats
+        && opened
+        && long.chars().any(char::is_lowercase)
 }
 
 fn same_letter(a: char, b: char) -> bool {
@@ -272,7 +320,10 @@ fn same_letter(a: char, b: char) -> bool {
 }
 
 fn starts_word(text: &str, position: usize) -> bool {
-    text[..position].chars().next_back().is_none_or(|c| !c.is_alphanumeric())
+    text[..position]
+        .chars()
+        .next_back()
+        .is_none_or(|c| !c.is_alphanumeric())
 }
 
 fn contains_ignoring_case(text: &str, part: &str) -> bool {
@@ -297,7 +348,8 @@ fn range_of(text: &str, part: &str) -> BytesRange {
 
 fn singular_short(short: &str) -> Option<&str> {
     let one = short.strip_suffix('s')?;
-    (one.chars().count() >= 2 && one.chars().next_back().is_some_and(char::is_uppercase)).then_some(one)
+    (one.chars().count() >= 2 && one.chars().next_back().is_some_and(char::is_uppercase))
+        .then_some(one)
 }
 
 fn singular_long(long: &str) -> Option<&str> {
@@ -306,7 +358,11 @@ fn singular_long(long: &str) -> Option<&str> {
 }
 
 fn plural(long: &str) -> String {
-    if long.ends_with('s') { long.to_owned() } else { format!("{long}s") }
+    if long.ends_with('s') {
+        long.to_owned()
+    } else {
+        format!("{long}s")
+    }
 }
 
 #[cfg(test)]
@@ -318,21 +374,52 @@ mod tests {
     fn found(text: &str) -> Vec<(String, String)> {
         let index = CharIndex::new(text);
         let slice = |s| index.slice(s).unwrap().to_owned();
-        definitions(text).into_iter().map(|d| (slice(d.short), slice(d.long))).collect()
+        definitions(text)
+            .into_iter()
+            .map(|d| (slice(d.short), slice(d.long)))
+            .collect()
     }
 
     #[rstest]
     #[case("the copper toxicosis (CT) locus", "CT", "copper toxicosis")]
-    #[case("T-cell prolymphocytic leukemia (T-PLL) is", "T-PLL", "T-cell prolymphocytic leukemia")]
-    #[case("hemolytic uremic syndrome (HUS; see text)", "HUS", "hemolytic uremic syndrome")]
-    #[case("spinocerebellar ataxia type 2 (SCA2)", "SCA2", "spinocerebellar ataxia type 2")]
-    #[case("X-linked dilated cardiomyopathy (XLDCM)", "XLDCM", "X-linked dilated cardiomyopathy")]
+    #[case(
+        "T-cell prolymphocytic leukemia (T-PLL) is",
+        "T-PLL",
+        "T-cell prolymphocytic leukemia"
+    )]
+    #[case(
+        "hemolytic uremic syndrome (HUS; see text)",
+        "HUS",
+        "hemolytic uremic syndrome"
+    )]
+    #[case(
+        "spinocerebellar ataxia type 2 (SCA2)",
+        "SCA2",
+        "spinocerebellar ataxia type 2"
+    )]
+    #[case(
+        "X-linked dilated cardiomyopathy (XLDCM)",
+        "XLDCM",
+        "X-linked dilated cardiomyopathy"
+    )]
     #[case("with HD (Huntington disease), a", "HD", "Huntington disease")]
     #[case("with HD (the Huntington disease) a", "HD", "Huntington disease")]
     #[case("ataxia-telangiectasia (A-T) gene", "A-T", "ataxia-telangiectasia")]
-    #[case("le syndrome d’Alport lié à l’X (SALX) est", "SALX", "syndrome d’Alport lié à l’X")]
-    #[case("Breast cancer. Chronic liver disease (CLD)", "CLD", "Chronic liver disease")]
-    #[case("hereditary nonpolyposis colorectal cancer (\"HNPCC\")", "HNPCC", "hereditary nonpolyposis colorectal cancer")]
+    #[case(
+        "le syndrome d’Alport lié à l’X (SALX) est",
+        "SALX",
+        "syndrome d’Alport lié à l’X"
+    )]
+    #[case(
+        "Breast cancer. Chronic liver disease (CLD)",
+        "CLD",
+        "Chronic liver disease"
+    )]
+    #[case(
+        "hereditary nonpolyposis colorectal cancer (\"HNPCC\")",
+        "HNPCC",
+        "hereditary nonpolyposis colorectal cancer"
+    )]
     fn one_definition(#[case] text: &str, #[case] short: &str, #[case] long: &str) {
         assert_eq!(found(text), [(short.to_owned(), long.to_owned())]);
     }
@@ -352,16 +439,23 @@ mod tests {
 
     #[test]
     fn mentions_are_expanded_between_word_borders() {
-        let expander =
-            Expander::for_document("Huntington disease (HD), spinocerebellar ataxias (SCAs), atypical haemolytic uraemia (aHU).");
+        let expander = Expander::for_document(
+            "Huntington disease (HD), spinocerebellar ataxias (SCAs), atypical haemolytic uraemia (aHU).",
+        );
         let cases = [
             ("HD", Some("Huntington disease")),
             ("HDs", Some("Huntington diseases")),
             ("SCA", Some("spinocerebellar ataxia")),
             ("SCAs", Some("spinocerebellar ataxias")),
-            ("juvenile HD patients", Some("juvenile Huntington disease patients")),
+            (
+                "juvenile HD patients",
+                Some("juvenile Huntington disease patients"),
+            ),
             ("HD-like disease", Some("Huntington disease-like disease")),
-            ("HD and SCA", Some("Huntington disease and spinocerebellar ataxia")),
+            (
+                "HD and SCA",
+                Some("Huntington disease and spinocerebellar ataxia"),
+            ),
             ("HDL", None),
             ("xHD", None),
             ("hd", None),
@@ -376,8 +470,12 @@ mod tests {
 
     #[test]
     fn long_forms_are_not_expanded_again() {
-        let expander = Expander::for_document("Huntington disease (HD) and HD-like ataxia syndrome (HDAS).");
-        assert_eq!(expander.expand("HDAS").as_deref(), Some("HD-like ataxia syndrome"));
+        let expander =
+            Expander::for_document("Huntington disease (HD) and HD-like ataxia syndrome (HDAS).");
+        assert_eq!(
+            expander.expand("HDAS").as_deref(),
+            Some("HD-like ataxia syndrome")
+        );
     }
 
     #[test]

@@ -20,7 +20,9 @@ use std::path::Path;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use crate::document::{Composite, Corpus, Document, Gold, Mention, Origin, SpanChars, covered_text, split_codes};
+use crate::document::{
+    Composite, Corpus, Document, Gold, Mention, Origin, SpanChars, covered_text, split_codes,
+};
 use crate::error::{Error, Location};
 use crate::format::{Collector, Join, ReadOptions, ReadReport};
 use crate::io::{self, NewFile};
@@ -49,11 +51,16 @@ pub fn write(corpus: &Corpus, path: &Path) -> Result<(), Error> {
     let mut file = NewFile::create(path)?;
     let mut separator = "[\n";
     for document in &corpus.documents {
-        let json = serde_json::to_string(&record(document)).map_err(|e| Error::io(path)(e.into()))?;
+        let json =
+            serde_json::to_string(&record(document)).map_err(|e| Error::io(path)(e.into()))?;
         write!(file, "{separator}{json}").map_err(Error::io(path))?;
         separator = ",\n";
     }
-    let end = if corpus.documents.is_empty() { "[]\n" } else { "\n]\n" };
+    let end = if corpus.documents.is_empty() {
+        "[]\n"
+    } else {
+        "\n]\n"
+    };
     file.write_all(end.as_bytes()).map_err(Error::io(path))?;
     file.finish()
 }
@@ -148,30 +155,59 @@ fn records(text: &str, path: &Path) -> Result<Vec<(Record, usize)>, Error> {
         Error::Json {
             at: Location::line(path, error.line() + line_offset),
             column: error.column().max(1),
-            problem: message.split(" at line ").next().unwrap_or(&message).to_owned(),
+            problem: message
+                .split(" at line ")
+                .next()
+                .unwrap_or(&message)
+                .to_owned(),
         }
     };
     let numbered = |records: Vec<Record>| -> Vec<(Record, usize)> {
         // The writer's own files have one document a line, after the line of the opening bracket.
-        records.into_iter().enumerate().map(|(i, r)| (r, i + 2)).collect()
+        records
+            .into_iter()
+            .enumerate()
+            .map(|(i, r)| (r, i + 2))
+            .collect()
     };
     let start = text.trim_start();
     if start.starts_with('[') {
-        return serde_json::from_str(text).map(numbered).map_err(|e| failed(e, 0));
+        return serde_json::from_str(text)
+            .map(numbered)
+            .map_err(|e| failed(e, 0));
     }
-    if start[1.min(start.len())..].trim_start().starts_with("\"data\"") {
-        return serde_json::from_str::<Wrapped>(text).map(|w| numbered(w.data)).map_err(|e| failed(e, 0));
+    if start[1.min(start.len())..]
+        .trim_start()
+        .starts_with("\"data\"")
+    {
+        return serde_json::from_str::<Wrapped>(text)
+            .map(|w| numbered(w.data))
+            .map_err(|e| failed(e, 0));
     }
     if let Ok(record) = serde_json::from_str::<Record>(text) {
         return Ok(vec![(record, 1)]);
     }
-    let lines = text.lines().enumerate().filter(|(_, line)| !line.trim().is_empty());
-    lines.map(|(i, line)| Ok((serde_json::from_str(line).map_err(|e| failed(e, i))?, i + 1))).collect()
+    let lines = text
+        .lines()
+        .enumerate()
+        .filter(|(_, line)| !line.trim().is_empty());
+    lines
+        .map(|(i, line)| Ok((serde_json::from_str(line).map_err(|e| failed(e, i))?, i + 1)))
+        .collect()
 }
 
-fn document(record: Record, options: &ReadOptions, at: &Location, report: &mut ReadReport) -> Result<Document, Error> {
+fn document(
+    record: Record,
+    options: &ReadOptions,
+    at: &Location,
+    report: &mut ReadReport,
+) -> Result<Document, Error> {
     let mut document = Document {
-        id: if record.document_id.is_empty() { record.id } else { record.document_id },
+        id: if record.document_id.is_empty() {
+            record.id
+        } else {
+            record.document_id
+        },
         text: String::new(),
         language: options.language,
         split: None,
@@ -192,7 +228,11 @@ fn document(record: Record, options: &ReadOptions, at: &Location, report: &mut R
         mention.spans.sort_unstable();
         let covered = covered_text(&document, &mention, &index, at)?;
         if covered != mention.text {
-            let visible = |text: &str| text.chars().filter(|c| !c.is_whitespace()).collect::<String>();
+            let visible = |text: &str| {
+                text.chars()
+                    .filter(|c| !c.is_whitespace())
+                    .collect::<String>()
+            };
             if visible(&covered) != visible(&mention.text) {
                 return Err(Error::SpanText {
                     at: at.clone(),
@@ -227,7 +267,13 @@ fn passages_text(passages: &[Passage], document: &str, at: &Location) -> Result<
                 ),
             });
         }
-        parts.extend(passage.offsets.iter().copied().zip(texts.iter().map(String::as_str)));
+        parts.extend(
+            passage
+                .offsets
+                .iter()
+                .copied()
+                .zip(texts.iter().map(String::as_str)),
+        );
     }
     parts.sort_by_key(|(span, _)| *span);
     let mut text = String::new();
@@ -253,7 +299,13 @@ fn passages_text(passages: &[Passage], document: &str, at: &Location) -> Result<
 const MAX_GAP_CHARS: usize = 1 << 20;
 
 fn gold(normalized: &[Normalized], several: Join) -> Gold {
-    let composite = |entry: &Normalized| Composite(split_codes(&entry.db_id, &['+']).map(str::to_owned).collect());
+    let composite = |entry: &Normalized| {
+        Composite(
+            split_codes(&entry.db_id, &['+'])
+                .map(str::to_owned)
+                .collect(),
+        )
+    };
     let each: Vec<Composite> = normalized.iter().map(composite).collect();
     match several {
         Join::Alternatives => Gold::from_alternatives(each),
@@ -267,14 +319,21 @@ fn record(document: &Document) -> Record {
         id: mention.id.clone(),
         kind: mention.label.clone(),
         text: OneOrMore::More(
-            mention.spans.iter().map(|s| index.slice(*s).unwrap_or_default().to_owned()).collect(),
+            mention
+                .spans
+                .iter()
+                .map(|s| index.slice(*s).unwrap_or_default().to_owned())
+                .collect(),
         ),
         offsets: mention.spans.clone(),
         normalized: mention
             .gold
             .alternatives
             .iter()
-            .map(|a| Normalized { db_name: Some(String::new()), db_id: a.0.join("+") })
+            .map(|a| Normalized {
+                db_name: Some(String::new()),
+                db_id: a.0.join("+"),
+            })
             .collect(),
     };
     Record {
@@ -311,7 +370,11 @@ mod tests {
     #[test]
     fn reads_passages_fragments_and_several_ids() {
         let options = ReadOptions::default();
-        for text in [format!("[{TWO}]"), TWO.replace('\n', ""), format!("{{\"data\": [{TWO}]}}")] {
+        for text in [
+            format!("[{TWO}]"),
+            TWO.replace('\n', ""),
+            format!("{{\"data\": [{TWO}]}}"),
+        ] {
             let (corpus, report) = read_text(&text, &options).unwrap();
             let document = &corpus.documents[0];
             assert_eq!(document.id, "7");
@@ -319,11 +382,25 @@ mod tests {
             assert_eq!(document.mentions[0].text, "Breast cancer");
             assert_eq!(document.mentions[0].gold.to_field(), "D001943|1+2");
             assert!(document.mentions[1].gold.is_none());
-            assert_eq!((report.mentions, report.alternatives, report.composite, report.without_concept), (2, 1, 1, 1));
+            assert_eq!(
+                (
+                    report.mentions,
+                    report.alternatives,
+                    report.composite,
+                    report.without_concept
+                ),
+                (2, 1, 1, 1)
+            );
         }
-        let all = ReadOptions { bigbio_several_ids: Join::Composite, ..options };
+        let all = ReadOptions {
+            bigbio_several_ids: Join::Composite,
+            ..options
+        };
         let (corpus, _) = read_text(&format!("[{TWO}]"), &all).unwrap();
-        assert_eq!(corpus.documents[0].mentions[0].gold.to_field(), "D001943+1+2");
+        assert_eq!(
+            corpus.documents[0].mentions[0].gold.to_field(),
+            "D001943+1+2"
+        );
     }
 
     #[test]
@@ -332,24 +409,51 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("x.json.gz");
         write(&corpus, &path).unwrap();
-        assert_eq!(read(&path, &ReadOptions::default()).unwrap(), (corpus, report));
+        assert_eq!(
+            read(&path, &ReadOptions::default()).unwrap(),
+            (corpus, report)
+        );
     }
 
     #[test]
     fn errors_are_located() {
         let cases = [
             (TWO.replace("[4,10]", "[4,99]"), "span 4-99"),
-            (TWO.replace("[\"goutte\"]", "[\"coutte\"]"), "covers \"goutte\", the annotation says \"coutte\""),
-            (TWO.replace("[[12,38]]", "[[5,31]]"), "starts at character 5"),
+            (
+                TWO.replace("[\"goutte\"]", "[\"coutte\"]"),
+                "covers \"goutte\", the annotation says \"coutte\"",
+            ),
+            (
+                TWO.replace("[[12,38]]", "[[5,31]]"),
+                "starts at character 5",
+            ),
             (TWO.replace("[[12,38]]", "[]"), "1 texts and 0 offsets"),
-            (TWO.replace("\"passages\"", "\"passage\""), "missing field `passages`"),
+            (
+                TWO.replace("\"passages\"", "\"passage\""),
+                "missing field `passages`",
+            ),
         ];
         for (text, message) in cases {
-            let error = read_text(&format!("[{text}]"), &ReadOptions::default()).unwrap_err().to_string();
-            assert!(error.contains(message) && error.contains("x.json"), "{error}");
+            let error = read_text(&format!("[{text}]"), &ReadOptions::default())
+                .unwrap_err()
+                .to_string();
+            assert!(
+                error.contains(message) && error.contains("x.json"),
+                "{error}"
+            );
         }
-        assert!(read_text("", &ReadOptions::default()).unwrap_err().to_string().contains("is empty"));
-        assert!(read_text("[]", &ReadOptions::default()).unwrap_err().to_string().contains("is empty"));
+        assert!(
+            read_text("", &ReadOptions::default())
+                .unwrap_err()
+                .to_string()
+                .contains("is empty")
+        );
+        assert!(
+            read_text("[]", &ReadOptions::default())
+                .unwrap_err()
+                .to_string()
+                .contains("is empty")
+        );
         assert!(read_text("{", &ReadOptions::default()).is_err());
     }
 }

@@ -11,7 +11,9 @@ use crate::error::{Error, Location};
 use crate::text::CharIndex;
 
 /// Language of a document. Decides the verb of the prompt and the rules of sentence splitting.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default, Serialize, Deserialize)]
+#[derive(
+    Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default, Serialize, Deserialize,
+)]
 #[serde(rename_all = "lowercase")]
 pub enum Language {
     /// English.
@@ -60,11 +62,14 @@ impl FromStr for Language {
     type Err = Error;
 
     fn from_str(s: &str) -> Result<Self, Error> {
-        Language::ALL.into_iter().find(|l| l.code() == s.to_ascii_lowercase()).ok_or_else(|| Error::UnknownName {
-            what: "language",
-            value: s.to_owned(),
-            known: "en, fr, es, de".to_owned(),
-        })
+        Language::ALL
+            .into_iter()
+            .find(|l| l.code() == s.to_ascii_lowercase())
+            .ok_or_else(|| Error::UnknownName {
+                what: "language",
+                value: s.to_owned(),
+                known: "en, fr, es, de".to_owned(),
+            })
     }
 }
 
@@ -189,7 +194,9 @@ impl Gold {
 
     /// One concept.
     pub fn one(code: impl Into<String>) -> Self {
-        Gold { alternatives: vec![Composite(vec![code.into()])] }
+        Gold {
+            alternatives: vec![Composite(vec![code.into()])],
+        }
     }
 
     /// Several concepts at once.
@@ -199,7 +206,12 @@ impl Gold {
 
     /// Any one of several concepts.
     pub fn alternatives<S: Into<String>>(codes: impl IntoIterator<Item = S>) -> Self {
-        Gold::from_alternatives(codes.into_iter().map(|c| Composite(vec![c.into()])).collect())
+        Gold::from_alternatives(
+            codes
+                .into_iter()
+                .map(|c| Composite(vec![c.into()]))
+                .collect(),
+        )
     }
 
     /// Whether there is no concept.
@@ -214,7 +226,9 @@ impl Gold {
 
     /// Every code, in the order written; one that stands in two alternatives comes twice.
     pub fn codes(&self) -> impl Iterator<Item = &str> {
-        self.alternatives.iter().flat_map(|a| a.0.iter().map(String::as_str))
+        self.alternatives
+            .iter()
+            .flat_map(|a| a.0.iter().map(String::as_str))
     }
 
     /// One string: the parts of a composite joined by `+`, alternatives by `|`; empty for no concept.
@@ -225,7 +239,8 @@ impl Gold {
 
     /// Reads [`Gold::to_field`]'s form. Blanks around codes are ignored, empty codes are left out.
     pub fn from_field(field: &str) -> Self {
-        let composite = |part: &str| Composite(split_codes(part, &['+']).map(str::to_owned).collect());
+        let composite =
+            |part: &str| Composite(split_codes(part, &['+']).map(str::to_owned).collect());
         Gold::from_alternatives(field.split('|').map(composite).collect())
     }
 
@@ -250,8 +265,14 @@ impl Gold {
 }
 
 /// The non-empty pieces of `field` between any of `separators`, trimmed.
-pub(crate) fn split_codes<'a>(field: &'a str, separators: &'a [char]) -> impl Iterator<Item = &'a str> {
-    field.split(separators).map(str::trim).filter(|code| !code.is_empty())
+pub(crate) fn split_codes<'a>(
+    field: &'a str,
+    separators: &'a [char],
+) -> impl Iterator<Item = &'a str> {
+    field
+        .split(separators)
+        .map(str::trim)
+        .filter(|code| !code.is_empty())
 }
 
 impl Serialize for Gold {
@@ -267,7 +288,9 @@ impl<'de> Deserialize<'de> for Gold {
             type Value = Gold;
 
             fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                f.write_str("a list of alternatives, each a list of codes, or a string such as \"A+B|C\"")
+                f.write_str(
+                    "a list of alternatives, each a list of codes, or a string such as \"A+B|C\"",
+                )
             }
 
             fn visit_str<E: serde::de::Error>(self, field: &str) -> Result<Gold, E> {
@@ -388,20 +411,26 @@ pub(crate) fn covered_text(
     if mention.spans.is_empty() {
         return Err(Error::Structure {
             at: at.clone(),
-            problem: format!("mention {:?} of document {} has no span", mention.id, document.id),
+            problem: format!(
+                "mention {:?} of document {} has no span",
+                mention.id, document.id
+            ),
         });
     }
     let mut covered = String::with_capacity(mention.text.len());
     let mut last_end = 0;
     for (i, span) in mention.spans.iter().enumerate() {
-        let piece = index.slice(*span).filter(|p| !p.is_empty()).ok_or_else(|| Error::SpanOutside {
-            at: at.clone(),
-            document: document.id.clone(),
-            mention: mention.text.clone(),
-            start: span.start.into(),
-            end: span.end.into(),
-            length_chars: index.len_chars(),
-        })?;
+        let piece = index
+            .slice(*span)
+            .filter(|p| !p.is_empty())
+            .ok_or_else(|| Error::SpanOutside {
+                at: at.clone(),
+                document: document.id.clone(),
+                mention: mention.text.clone(),
+                start: span.start.into(),
+                end: span.end.into(),
+                length_chars: index.len_chars(),
+            })?;
         if span.start < last_end {
             return Err(Error::Structure {
                 at: at.clone(),
@@ -487,7 +516,13 @@ mod tests {
         };
         document.validate().unwrap();
         document.mentions[0].spans[0].end = 8;
-        assert!(matches!(document.validate(), Err(Error::SpanOutside { length_chars: 7, .. })));
+        assert!(matches!(
+            document.validate(),
+            Err(Error::SpanOutside {
+                length_chars: 7,
+                ..
+            })
+        ));
         document.mentions[0].spans = vec![SpanChars::new(2, 6)];
         assert!(matches!(document.validate(), Err(Error::SpanText { .. })));
         document.mentions[0].spans = vec![SpanChars::new(5, 7), SpanChars::new(3, 5)];

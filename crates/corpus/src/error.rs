@@ -15,12 +15,18 @@ pub struct Location {
 impl Location {
     /// A line (1-based) of a file.
     pub fn line(path: &Path, line: usize) -> Self {
-        Location { path: path.to_path_buf(), line }
+        Location {
+            path: path.to_path_buf(),
+            line,
+        }
     }
 
     /// A document that was made in memory.
     pub fn document(id: &str) -> Self {
-        Location { path: PathBuf::from(format!("document {id}")), line: 0 }
+        Location {
+            path: PathBuf::from(format!("document {id}")),
+            line: 0,
+        }
     }
 }
 
@@ -100,7 +106,9 @@ pub enum Error {
         length_chars: usize,
     },
     /// The text a mention claims is not the text its span covers.
-    #[error("{at}: span {start}-{end} of document {document} covers {covered:?}, the annotation says {stated:?}")]
+    #[error(
+        "{at}: span {start}-{end} of document {document} covers {covered:?}, the annotation says {stated:?}"
+    )]
     SpanText {
         /// The line.
         at: Location,
@@ -124,7 +132,9 @@ pub enum Error {
         problem: String,
     },
     /// Two documents with one id that are not copies of each other.
-    #[error("{at}: document {id} differs from the document of the same id at line {first_line}; give one of them another id (identical copies are dropped)")]
+    #[error(
+        "{at}: document {id} differs from the document of the same id at line {first_line}; give one of them another id (identical copies are dropped)"
+    )]
     DuplicateDocument {
         /// The line where the second one starts.
         at: Location,
@@ -144,7 +154,9 @@ pub enum Error {
         problem: String,
     },
     /// A JSON object has a key that the format does not know.
-    #[error("{at}: unknown field {field:?} in {object}; did you mean {nearest:?}? ({object} has {known})")]
+    #[error(
+        "{at}: unknown field {field:?} in {object}; did you mean {nearest:?}? ({object} has {known})"
+    )]
     UnknownField {
         /// The line.
         at: Location,
@@ -219,11 +231,18 @@ pub enum Error {
 
 impl Error {
     pub(crate) fn io(path: &Path) -> impl FnOnce(std::io::Error) -> Error + '_ {
-        move |source| Error::Io { path: path.to_path_buf(), source }
+        move |source| Error::Io {
+            path: path.to_path_buf(),
+            source,
+        }
     }
 }
 
 /// The known word that is spelled most like `word` (Levenshtein; the first of equals).
 pub(crate) fn nearest(word: &str, known: &[&'static str]) -> &'static str {
-    known.iter().copied().min_by_key(|k| strsim::levenshtein(word, k)).unwrap_or("")
+    known
+        .iter()
+        .copied()
+        .min_by_key(|k| strsim::levenshtein(word, k))
+        .unwrap_or("")
 }

@@ -116,11 +116,20 @@ impl PubtatorRules {
     /// [`Error::UnknownName`] with the list of presets.
     pub fn preset(name: &str) -> Result<Self, Error> {
         let prefixes = |list: &[&str]| list.iter().map(|p| (*p).to_owned()).collect();
-        let both_composite = PubtatorRules { pipe: Join::Composite, ..PubtatorRules::default() };
+        let both_composite = PubtatorRules {
+            pipe: Join::Composite,
+            ..PubtatorRules::default()
+        };
         match name {
             "explicit" => Ok(PubtatorRules::default()),
-            "ncbi_disease" => Ok(PubtatorRules { strip_prefixes: prefixes(&["MESH:", "OMIM:"]), ..both_composite }),
-            "bc5cdr" => Ok(PubtatorRules { strip_prefixes: prefixes(&["MESH:"]), ..both_composite }),
+            "ncbi_disease" => Ok(PubtatorRules {
+                strip_prefixes: prefixes(&["MESH:", "OMIM:"]),
+                ..both_composite
+            }),
+            "bc5cdr" => Ok(PubtatorRules {
+                strip_prefixes: prefixes(&["MESH:"]),
+                ..both_composite
+            }),
             _ => Err(Error::UnknownName {
                 what: "set of PubTator rules",
                 value: name.to_owned(),
@@ -132,13 +141,19 @@ impl PubtatorRules {
     /// The gold of a code field under these rules.
     pub fn gold(&self, field: &str) -> Gold {
         let clean = |parts: &str, separators: &[char]| {
-            Composite(split_codes(parts, separators).filter_map(|code| self.code(code)).collect())
+            Composite(
+                split_codes(parts, separators)
+                    .filter_map(|code| self.code(code))
+                    .collect(),
+            )
         };
         let split_or = |or: char, and: &[char]| {
             Gold::from_alternatives(field.split(or).map(|part| clean(part, and)).collect())
         };
         match (self.pipe, self.plus) {
-            (Join::Composite, Join::Composite) => Gold::from_alternatives(vec![clean(field, &['|', '+'])]),
+            (Join::Composite, Join::Composite) => {
+                Gold::from_alternatives(vec![clean(field, &['|', '+'])])
+            }
             (Join::Alternatives, Join::Composite) => split_or('|', &['+']),
             (Join::Composite, Join::Alternatives) => split_or('+', &['|']),
             (Join::Alternatives, Join::Alternatives) => {
@@ -153,7 +168,8 @@ impl PubtatorRules {
         }
         let bare = self.strip_prefixes.iter().find_map(|prefix| {
             let head = code.get(..prefix.len())?;
-            head.eq_ignore_ascii_case(prefix).then(|| code[prefix.len()..].trim())
+            head.eq_ignore_ascii_case(prefix)
+                .then(|| code[prefix.len()..].trim())
         });
         Some(bare.unwrap_or(code).to_owned())
     }
@@ -190,7 +206,10 @@ impl ReadOptions {
     /// # Errors
     /// [`Error::UnknownName`] with the list of presets.
     pub fn preset(name: &str) -> Result<Self, Error> {
-        Ok(ReadOptions { pubtator: PubtatorRules::preset(name)?, ..ReadOptions::default() })
+        Ok(ReadOptions {
+            pubtator: PubtatorRules::preset(name)?,
+            ..ReadOptions::default()
+        })
     }
 }
 
@@ -229,14 +248,21 @@ impl ReadReport {
 
 impl fmt::Display for ReadReport {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{} documents, {} mentions", self.documents, self.mentions)?;
+        write!(
+            f,
+            "{} documents, {} mentions",
+            self.documents, self.mentions
+        )?;
         let rest = [
             (self.without_concept, "without a concept"),
             (self.composite, "composite"),
             (self.alternatives, "with alternatives"),
             (self.duplicate_documents, "identical documents dropped"),
             (self.duplicate_mentions, "mentions of theirs"),
-            (self.white_space_differences, "mention texts that differ by white space"),
+            (
+                self.white_space_differences,
+                "mention texts that differ by white space",
+            ),
             (self.component_columns, "rows with a component column"),
             (self.relation_lines, "relation lines skipped"),
         ];
@@ -252,7 +278,11 @@ impl fmt::Display for ReadReport {
 /// # Errors
 /// With file and line: an empty file, bad UTF-8, wrong fields, offsets that are no numbers or leave the text, mention
 /// texts that differ by more than white space, documents of one id that differ.
-pub fn read(path: &Path, format: CorpusFormat, options: &ReadOptions) -> Result<(Corpus, ReadReport), Error> {
+pub fn read(
+    path: &Path,
+    format: CorpusFormat,
+    options: &ReadOptions,
+) -> Result<(Corpus, ReadReport), Error> {
     match format {
         CorpusFormat::Pubtator => pubtator::read(path, options),
         CorpusFormat::Jsonl => jsonl::read(path, options),
@@ -300,13 +330,18 @@ impl Collector {
         fill_mention_ids(&mut document);
         if let Some(&(position, first_line)) = self.seen.get(&document.id) {
             if self.corpus.documents[position] != document {
-                return Err(Error::DuplicateDocument { at: at.clone(), id: document.id, first_line });
+                return Err(Error::DuplicateDocument {
+                    at: at.clone(),
+                    id: document.id,
+                    first_line,
+                });
             }
             self.report.duplicate_documents += 1;
             self.report.duplicate_mentions += document.mentions.len();
             return Ok(());
         }
-        self.seen.insert(document.id.clone(), (self.corpus.documents.len(), at.line));
+        self.seen
+            .insert(document.id.clone(), (self.corpus.documents.len(), at.line));
         self.report.documents += 1;
         self.report.mentions += document.mentions.len();
         for mention in &document.mentions {
@@ -318,7 +353,9 @@ impl Collector {
 
     pub(crate) fn finish(self, path: &Path) -> Result<(Corpus, ReadReport), Error> {
         if self.corpus.documents.is_empty() {
-            return Err(Error::Empty { path: path.to_path_buf() });
+            return Err(Error::Empty {
+                path: path.to_path_buf(),
+            });
         }
         Ok((self.corpus, self.report))
     }
@@ -341,18 +378,34 @@ mod tests {
     fn presets_read_codes_by_their_corpus() {
         let ncbi = PubtatorRules::preset("ncbi_disease").unwrap();
         assert_eq!(ncbi.gold(" D015862+D058499").to_field(), "D015862+D058499");
-        assert_eq!(ncbi.gold("C535342|OMIM:116800 ").to_field(), "C535342+116800");
+        assert_eq!(
+            ncbi.gold("C535342|OMIM:116800 ").to_field(),
+            "C535342+116800"
+        );
         assert_eq!(ncbi.gold("mesh:C535662").to_field(), "C535662");
         let bc5cdr = PubtatorRules::preset("bc5cdr").unwrap();
         assert_eq!(bc5cdr.gold("D006470|D003556").to_field(), "D006470+D003556");
         assert!(bc5cdr.gold("-1").is_none());
         let explicit = PubtatorRules::default();
         assert_eq!(explicit.gold("A+B|C").to_field(), "A+B|C");
-        let odd = PubtatorRules { pipe: Join::Composite, plus: Join::Alternatives, ..PubtatorRules::default() };
+        let odd = PubtatorRules {
+            pipe: Join::Composite,
+            plus: Join::Alternatives,
+            ..PubtatorRules::default()
+        };
         assert_eq!(odd.gold("A|B+C").to_field(), "A+B|C");
-        let any = PubtatorRules { pipe: Join::Alternatives, plus: Join::Alternatives, ..PubtatorRules::default() };
+        let any = PubtatorRules {
+            pipe: Join::Alternatives,
+            plus: Join::Alternatives,
+            ..PubtatorRules::default()
+        };
         assert_eq!(any.gold("A|B+C").to_field(), "A|B|C");
-        assert!(PubtatorRules::preset("ncbi").unwrap_err().to_string().contains("ncbi_disease"));
+        assert!(
+            PubtatorRules::preset("ncbi")
+                .unwrap_err()
+                .to_string()
+                .contains("ncbi_disease")
+        );
     }
 
     #[test]
@@ -366,7 +419,12 @@ mod tests {
 
     #[test]
     fn the_report_leaves_out_what_did_not_happen() {
-        let report = ReadReport { documents: 2, mentions: 3, composite: 1, ..ReadReport::default() };
+        let report = ReadReport {
+            documents: 2,
+            mentions: 3,
+            composite: 1,
+            ..ReadReport::default()
+        };
         assert_eq!(report.to_string(), "2 documents, 3 mentions; 1 composite");
     }
 }

@@ -17,7 +17,10 @@ pub(crate) fn open(path: &Path) -> Result<Box<dyn BufRead>, Error> {
     let mut reader = BufReader::with_capacity(1 << 16, File::open(path).map_err(Error::io(path))?);
     let head = reader.fill_buf().map_err(Error::io(path))?;
     if head.starts_with(&GZIP_MAGIC) {
-        return Ok(Box::new(BufReader::with_capacity(1 << 16, MultiGzDecoder::new(reader))));
+        return Ok(Box::new(BufReader::with_capacity(
+            1 << 16,
+            MultiGzDecoder::new(reader),
+        )));
     }
     Ok(Box::new(reader))
 }
@@ -32,7 +35,12 @@ pub(crate) struct Lines {
 
 impl Lines {
     pub(crate) fn open(path: &Path) -> Result<Self, Error> {
-        Ok(Lines { path: path.to_path_buf(), reader: open(path)?, buffer: Vec::new(), line: 0 })
+        Ok(Lines {
+            path: path.to_path_buf(),
+            reader: open(path)?,
+            buffer: Vec::new(),
+            line: 0,
+        })
     }
 
     /// The place of the line read last.
@@ -43,7 +51,12 @@ impl Lines {
     /// The next line, or `None` at the end of the file.
     pub(crate) fn next_line(&mut self) -> Result<Option<&str>, Error> {
         self.buffer.clear();
-        if self.reader.read_until(b'\n', &mut self.buffer).map_err(Error::io(&self.path))? == 0 {
+        if self
+            .reader
+            .read_until(b'\n', &mut self.buffer)
+            .map_err(Error::io(&self.path))?
+            == 0
+        {
             return Ok(None);
         }
         self.line += 1;
@@ -55,7 +68,10 @@ impl Lines {
         bytes = bytes.strip_suffix(b"\r").unwrap_or(bytes);
         match std::str::from_utf8(bytes) {
             Ok(line) => Ok(Some(line)),
-            Err(e) => Err(Error::NotUtf8 { at: Location::line(&self.path, self.line), byte: e.valid_up_to() + 1 }),
+            Err(e) => Err(Error::NotUtf8 {
+                at: Location::line(&self.path, self.line),
+                byte: e.valid_up_to() + 1,
+            }),
         }
     }
 }
@@ -63,7 +79,9 @@ impl Lines {
 /// The whole of a UTF-8 file, without a byte order mark.
 pub(crate) fn read_to_string(path: &Path) -> Result<String, Error> {
     let mut bytes = Vec::new();
-    open(path)?.read_to_end(&mut bytes).map_err(Error::io(path))?;
+    open(path)?
+        .read_to_end(&mut bytes)
+        .map_err(Error::io(path))?;
     if bytes.starts_with(b"\xef\xbb\xbf") {
         bytes.drain(..3);
     }
@@ -71,17 +89,23 @@ pub(crate) fn read_to_string(path: &Path) -> Result<String, Error> {
         let good = &e.as_bytes()[..e.utf8_error().valid_up_to()];
         let line = good.iter().filter(|&&b| b == b'\n').count() + 1;
         let line_start = good.iter().rposition(|&b| b == b'\n').map_or(0, |p| p + 1);
-        Error::NotUtf8 { at: Location::line(path, line), byte: good.len() - line_start + 1 }
+        Error::NotUtf8 {
+            at: Location::line(path, line),
+            byte: good.len() - line_start + 1,
+        }
     })?;
     if text.trim().is_empty() {
-        return Err(Error::Empty { path: path.to_path_buf() });
+        return Err(Error::Empty {
+            path: path.to_path_buf(),
+        });
     }
     Ok(text)
 }
 
 /// Whether a path asks for gzip.
 pub(crate) fn is_gzip(path: &Path) -> bool {
-    path.extension().is_some_and(|e| e.eq_ignore_ascii_case("gz"))
+    path.extension()
+        .is_some_and(|e| e.eq_ignore_ascii_case("gz"))
 }
 
 /// A new file, compressed if its name ends in `.gz`, that takes its place only when it is complete:
@@ -102,19 +126,28 @@ impl NewFile {
         let mut name = path.file_name().unwrap_or_default().to_os_string();
         name.push(format!(".{}.tmp", std::process::id()));
         let temporary = path.with_file_name(name);
-        let file = BufWriter::with_capacity(1 << 16, File::create(&temporary).map_err(Error::io(&temporary))?);
+        let file = BufWriter::with_capacity(
+            1 << 16,
+            File::create(&temporary).map_err(Error::io(&temporary))?,
+        );
         let sink = match is_gzip(path) {
             // The header's time stays 0, so the same corpus gives the same bytes.
             true => Sink::Gzip(Box::new(GzEncoder::new(file, Compression::default()))),
             false => Sink::Plain(file),
         };
-        Ok(NewFile { path: path.to_path_buf(), temporary, sink: Some(sink) })
+        Ok(NewFile {
+            path: path.to_path_buf(),
+            temporary,
+            sink: Some(sink),
+        })
     }
 
     pub(crate) fn finish(mut self) -> Result<(), Error> {
         let done = match self.sink.take() {
             Some(Sink::Plain(file)) => file.into_inner().map_err(|e| e.into_error()),
-            Some(Sink::Gzip(file)) => file.finish().and_then(|f| f.into_inner().map_err(|e| e.into_error())),
+            Some(Sink::Gzip(file)) => file
+                .finish()
+                .and_then(|f| f.into_inner().map_err(|e| e.into_error())),
             None => return Ok(()),
         };
         done.and_then(|file| file.sync_all())
@@ -168,7 +201,11 @@ mod tests {
         assert_eq!(lines.next_line().unwrap(), Some("é"));
         assert_eq!(lines.next_line().unwrap(), Some("b"));
         assert_eq!(lines.next_line().unwrap(), None);
-        assert_eq!(std::fs::read_dir(dir.path()).unwrap().count(), 2, "temporary files are gone");
+        assert_eq!(
+            std::fs::read_dir(dir.path()).unwrap().count(),
+            2,
+            "temporary files are gone"
+        );
     }
 
     #[test]

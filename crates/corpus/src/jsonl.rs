@@ -68,7 +68,9 @@ impl Reader {
     /// # Errors
     /// [`Error::Io`].
     pub fn open(path: &Path) -> Result<Self, Error> {
-        Ok(Reader { lines: Lines::open(path)? })
+        Ok(Reader {
+            lines: Lines::open(path)?,
+        })
     }
 
     /// The next document, checked; blank lines are skipped. `None` at the end.
@@ -80,7 +82,9 @@ impl Reader {
             let document = match self.lines.next_line()? {
                 None => return Ok(None),
                 Some(line) if line.trim().is_empty() => continue,
-                Some(line) => serde_json::from_str::<Document>(line).map_err(|e| (line.to_owned(), e)),
+                Some(line) => {
+                    serde_json::from_str::<Document>(line).map_err(|e| (line.to_owned(), e))
+                }
             };
             let at = self.lines.at();
             let document = document.map_err(|(line, error)| explain(&line, &error, &at))?;
@@ -110,7 +114,10 @@ impl Writer {
     /// # Errors
     /// [`Error::Io`].
     pub fn create(path: &Path) -> Result<Self, Error> {
-        Ok(Writer { path: path.to_path_buf(), file: NewFile::create(path)? })
+        Ok(Writer {
+            path: path.to_path_buf(),
+            file: NewFile::create(path)?,
+        })
     }
 
     /// Adds one document.
@@ -140,7 +147,9 @@ const GOLD: [&str; 1] = ["alternatives"];
 
 /// The best account of why a line is no document: an unknown field if there is one, else what the parser says.
 fn explain(line: &str, error: &serde_json::Error, at: &Location) -> Error {
-    let unknown = serde_json::from_str::<Value>(line).ok().and_then(|value| unknown_field(&value));
+    let unknown = serde_json::from_str::<Value>(line)
+        .ok()
+        .and_then(|value| unknown_field(&value));
     match unknown {
         Some((field, object, known)) => Error::UnknownField {
             at: at.clone(),
@@ -153,14 +162,22 @@ fn explain(line: &str, error: &serde_json::Error, at: &Location) -> Error {
             let text = error.to_string();
             // The parser's own place counts lines of the one line it saw; ours is the file's.
             let problem = text.split(" at line ").next().unwrap_or(&text).to_owned();
-            Error::Json { at: at.clone(), column: error.column().max(1), problem }
+            Error::Json {
+                at: at.clone(),
+                column: error.column().max(1),
+                problem,
+            }
         }
     }
 }
 
 fn unknown_field(document: &Value) -> Option<(String, &'static str, &'static [&'static str])> {
     let stray = |value: &Value, known: &[&str]| {
-        value.as_object()?.keys().find(|key| !known.contains(&key.as_str())).cloned()
+        value
+            .as_object()?
+            .keys()
+            .find(|key| !known.contains(&key.as_str()))
+            .cloned()
     };
     if let Some(field) = stray(document, &DOCUMENT) {
         return Some((field, "a document", &DOCUMENT));
@@ -172,7 +189,12 @@ fn unknown_field(document: &Value) -> Option<(String, &'static str, &'static [&'
         if let Some(field) = mention.get("gold").and_then(|gold| stray(gold, &GOLD)) {
             return Some((field, "a gold", &GOLD));
         }
-        for span in mention.get("spans").and_then(Value::as_array).into_iter().flatten() {
+        for span in mention
+            .get("spans")
+            .and_then(Value::as_array)
+            .into_iter()
+            .flatten()
+        {
             if let Some(field) = stray(span, &SPAN) {
                 return Some((field, "a span", &SPAN));
             }
@@ -197,31 +219,66 @@ mod tests {
         let line = r#"{"id":"d","text":"gout é","mentions":[{"spans":[[0,4]],"text":"gout","label":"D","gold":"A+B"}]}"#;
         let (corpus, report) = read_text(&format!("\u{feff}{line}\r\n\n")).unwrap();
         assert_eq!(corpus.documents[0].mentions[0].id, "d.1");
-        assert_eq!((report.documents, report.mentions, report.composite), (1, 1, 1));
+        assert_eq!(
+            (report.documents, report.mentions, report.composite),
+            (1, 1, 1)
+        );
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("x.jsonl.gz");
         write(&corpus, &path).unwrap();
-        assert_eq!(read(&path, &ReadOptions::default()).unwrap(), (corpus, report));
+        assert_eq!(
+            read(&path, &ReadOptions::default()).unwrap(),
+            (corpus, report)
+        );
     }
 
     #[test]
     fn errors_name_line_and_way_out() {
         let good = r#"{"id":"d","text":"gout"}"#;
         let cases = [
-            (r#"{"id":"e","text":"x","mention":[]}"#, "x.jsonl:2: unknown field \"mention\" in a document; did you mean \"mentions\"?"),
-            (r#"{"id":"e","text":"x","mentions":[{"span":[[0,1]],"text":"x","label":"D"}]}"#, "did you mean \"spans\"?"),
-            (r#"{"id":"e","text":"x","mentions":[{"spans":[{"start":0,"ende":1}],"text":"x","label":"D"}]}"#, "did you mean \"end\"?"),
-            (r#"{"id":"e","text":"x","mentions":[{"spans":[[0,1]],"text":"x","label":"D","gold":{"alternativs":[]}}]}"#, "did you mean \"alternatives\"?"),
-            (r#"{"id":"e","text":"x","mentions":[{"spans":[[0,2]],"text":"x","label":"D"}]}"#, "x.jsonl:2: span 0-2"),
-            (r#"{"id":"e","text":"x","mentions":[{"spans":[[0,1]],"text":"y","label":"D"}]}"#, "covers \"x\", the annotation says \"y\""),
-            (r#"{"id":"e","text":"x","mentions":[{"spans":[],"text":"","label":"D"}]}"#, "has no span"),
-            (r#"{"id":"e","text":"x","language":"xx"}"#, "unknown variant `xx`"),
+            (
+                r#"{"id":"e","text":"x","mention":[]}"#,
+                "x.jsonl:2: unknown field \"mention\" in a document; did you mean \"mentions\"?",
+            ),
+            (
+                r#"{"id":"e","text":"x","mentions":[{"span":[[0,1]],"text":"x","label":"D"}]}"#,
+                "did you mean \"spans\"?",
+            ),
+            (
+                r#"{"id":"e","text":"x","mentions":[{"spans":[{"start":0,"ende":1}],"text":"x","label":"D"}]}"#,
+                "did you mean \"end\"?",
+            ),
+            (
+                r#"{"id":"e","text":"x","mentions":[{"spans":[[0,1]],"text":"x","label":"D","gold":{"alternativs":[]}}]}"#,
+                "did you mean \"alternatives\"?",
+            ),
+            (
+                r#"{"id":"e","text":"x","mentions":[{"spans":[[0,2]],"text":"x","label":"D"}]}"#,
+                "x.jsonl:2: span 0-2",
+            ),
+            (
+                r#"{"id":"e","text":"x","mentions":[{"spans":[[0,1]],"text":"y","label":"D"}]}"#,
+                "covers \"x\", the annotation says \"y\"",
+            ),
+            (
+                r#"{"id":"e","text":"x","mentions":[{"spans":[],"text":"","label":"D"}]}"#,
+                "has no span",
+            ),
+            (
+                r#"{"id":"e","text":"x","language":"xx"}"#,
+                "unknown variant `xx`",
+            ),
             (r#"{"id":"e"}"#, "missing field `text`"),
             (r#"{"id":"e""#, "x.jsonl:2, column 9"),
-            (r#"{"id":"d","text":"other"}"#, "x.jsonl:2: document d differs"),
+            (
+                r#"{"id":"d","text":"other"}"#,
+                "x.jsonl:2: document d differs",
+            ),
         ];
         for (line, message) in cases {
-            let error = read_text(&format!("{good}\n{line}\n")).unwrap_err().to_string();
+            let error = read_text(&format!("{good}\n{line}\n"))
+                .unwrap_err()
+                .to_string();
             assert!(error.contains(message), "{line} gave {error}");
         }
         assert!(read_text("").unwrap_err().to_string().contains("is empty"));

@@ -64,6 +64,8 @@ pub mod sentence;
 pub mod stats;
 mod text;
 
-pub use document::{Composite, Corpus, Document, Gold, Language, Mention, Origin, SpanChars, Split};
+pub use document::{
+    Composite, Corpus, Document, Gold, Language, Mention, Origin, SpanChars, Split,
+};
 pub use error::{Error, Location};
 pub use format::{CorpusFormat, Join, PubtatorRules, ReadOptions, ReadReport, read, write};

@@ -100,7 +100,15 @@ pub const COLUMNS: [&str; 17] = [
 ];
 
 /// Columns without which a file is no prediction file.
-const REQUIRED: [&str; 7] = ["filename", "label", "start_span", "end_span", "span", "code", "Predicted_code"];
+const REQUIRED: [&str; 7] = [
+    "filename",
+    "label",
+    "start_span",
+    "end_span",
+    "span",
+    "code",
+    "Predicted_code",
+];
 
 /// Reads a whole prediction file.
 ///
@@ -122,8 +130,6 @@ pub(crate) struct Rows {
     header: Header,
     record: ByteRecord,
     path: std::path::PathBuf,
-    /// Lines the reader does not see because the header was read apart from it.
-    line_offset: usize,
 }
 
 impl Rows {
@@ -134,13 +140,26 @@ impl Rows {
             .flexible(true)
             .from_reader(io::open(path)?);
         let mut record = ByteRecord::new();
-        let found = reader.read_byte_record(&mut record).map_err(|e| csv_error(e, path))?;
-        if !found || record.iter().all(|cell| cell.iter().all(u8::is_ascii_whitespace)) {
-            return Err(Error::Empty { path: path.to_path_buf() });
+        let found = reader
+            .read_byte_record(&mut record)
+            .map_err(|e| csv_error(e, path))?;
+        if !found
+            || record
+                .iter()
+                .all(|cell| cell.iter().all(u8::is_ascii_whitespace))
+        {
+            return Err(Error::Empty {
+                path: path.to_path_buf(),
+            });
         }
         let names = texts(&record, path)?;
         let header = Header::new(path, names)?;
-        Ok(Rows { reader, header, record, path: path.to_path_buf(), line_offset: 0 })
+        Ok(Rows {
+            reader,
+            header,
+            record,
+            path: path.to_path_buf(),
+        })
     }
 
     pub(crate) fn header(&self) -> &[String] {
@@ -153,12 +172,18 @@ impl Rows {
     }
 
     pub(crate) fn next_row(&mut self) -> Result<Option<Prediction>, Error> {
-        if !self.reader.read_byte_record(&mut self.record).map_err(|e| csv_error(e, &self.path))? {
+        if !self
+            .reader
+            .read_byte_record(&mut self.record)
+            .map_err(|e| csv_error(e, &self.path))?
+        {
             return Ok(None);
         }
-        let line = self.record.position().map_or(0, csv::Position::line) as usize + self.line_offset;
+        let line = self.record.position().map_or(0, csv::Position::line) as usize;
         let cells = texts(&self.record, &self.path)?;
-        self.header.prediction(cells, Location::line(&self.path, line)).map(Some)
+        self.header
+            .prediction(cells, Location::line(&self.path, line))
+            .map(Some)
     }
 }
 
@@ -178,10 +203,16 @@ impl Header {
         }
         let find = |column: &str| names.iter().position(|name| name == column);
         if let Some(column) = REQUIRED.into_iter().find(|column| find(column).is_none()) {
-            return Err(Error::MissingColumn { path: path.to_path_buf(), column, found: names.join(", ") });
+            return Err(Error::MissingColumn {
+                path: path.to_path_buf(),
+                column,
+                found: names.join(", "),
+            });
         }
         let ours = COLUMNS.map(find);
-        let extra = (0..names.len()).filter(|i| !ours.contains(&Some(*i))).collect();
+        let extra = (0..names.len())
+            .filter(|i| !ours.contains(&Some(*i)))
+            .collect();
         Ok(Header { names, ours, extra })
     }
 
@@ -193,7 +224,11 @@ impl Header {
                 expected: format!("{}, as many as the header has columns", self.names.len()),
             });
         }
-        let row = Row { header: self, cells: &cells, at };
+        let row = Row {
+            header: self,
+            cells: &cells,
+            at,
+        };
         Ok(Prediction {
             filename: row.text(0),
             mention_id: row.text(1),
@@ -212,7 +247,11 @@ impl Header {
             candidates: row.candidates(14)?,
             probability: row.number(15)?,
             margin: row.number(16)?,
-            extra: self.extra.iter().map(|&i| (self.names[i].clone(), cells[i].clone())).collect(),
+            extra: self
+                .extra
+                .iter()
+                .map(|&i| (self.names[i].clone(), cells[i].clone()))
+                .collect(),
         })
     }
 }
@@ -237,13 +276,18 @@ impl Row<'_> {
         let cell = self.cell(column).trim();
         // Data-frame tools turn a column of integers with gaps into `12.0`.
         let digits = cell.strip_suffix(".0").unwrap_or(cell);
-        digits.parse().map_err(|_| self.bad(column, "an offset in characters"))
+        digits
+            .parse()
+            .map_err(|_| self.bad(column, "an offset in characters"))
     }
 
     fn number(&self, column: usize) -> Result<Option<f64>, Error> {
         match self.cell(column).trim() {
             "" => Ok(None),
-            cell => cell.parse().map(Some).map_err(|_| self.bad(column, "a number")),
+            cell => cell
+                .parse()
+                .map(Some)
+                .map_err(|_| self.bad(column, "a number")),
         }
     }
 
@@ -271,8 +315,15 @@ fn texts(record: &ByteRecord, path: &Path) -> Result<Vec<String>, Error> {
         .iter()
         .map(|cell| {
             std::str::from_utf8(cell).map(str::to_owned).map_err(|e| {
-                let before: usize = record.iter().take_while(|c| c.as_ptr() != cell.as_ptr()).map(|c| c.len() + 1).sum();
-                Error::NotUtf8 { at: Location::line(path, line), byte: before + e.valid_up_to() + 1 }
+                let before: usize = record
+                    .iter()
+                    .take_while(|c| c.as_ptr() != cell.as_ptr())
+                    .map(|c| c.len() + 1)
+                    .sum();
+                Error::NotUtf8 {
+                    at: Location::line(path, line),
+                    byte: before + e.valid_up_to() + 1,
+                }
             })
         })
         .collect()
@@ -282,7 +333,165 @@ fn csv_error(error: csv::Error, path: &Path) -> Error {
     let line = error.position().map_or(0, csv::Position::line) as usize;
     let text = error.to_string();
     match error.into_kind() {
-        csv::ErrorKind::Io(source) => Error::Io { path: path.to_path_buf(), source },
-        _ => Error::Structure { at: Location::line(path, line), problem: text },
+        csv::ErrorKind::Io(source) => Error::Io {
+            path: path.to_path_buf(),
+            source,
+        },
+        _ => Error::Structure {
+            at: Location::line(path, line),
+            problem: text,
+        },
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn file(text: impl AsRef<[u8]>) -> (tempfile::TempDir, std::path::PathBuf) {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("p.tsv");
+        std::fs::write(&path, text).unwrap();
+        (dir, path)
+    }
+
+    fn error_of(text: impl AsRef<[u8]>) -> String {
+        let (_dir, path) = file(text);
+        read_tsv(&path).unwrap_err().to_string()
+    }
+
+    fn prediction(i: u32) -> Prediction {
+        Prediction {
+            filename: format!("doc{i}"),
+            mention_id: format!("doc{i}.1"),
+            label: "Disease".into(),
+            start_span: i,
+            end_span: i + 4,
+            span: "\"gout\"\tof\nyears, 𝛼".into(),
+            code: "A+B|C".into(),
+            sentence: "The [\"gout\"]{Disease}.".into(),
+            prediction: "Gout".into(),
+            prediction_score: 0.1 + f64::from(i),
+            prediction_beam_score: 1e-7,
+            predicted_code: "NIL".into(),
+            candidates: vec![Candidate {
+                name: "Gout".into(),
+                code: "A".into(),
+                score: -0.25,
+            }],
+            probability: Some(0.5),
+            extra: vec![("LLM_Evaluation".into(), "BROAD".into())],
+            ..Prediction::default()
+        }
+    }
+
+    const MINIMAL: &str = "filename\tlabel\tstart_span\tend_span\tspan\tcode\tPredicted_code";
+
+    #[test]
+    fn missing_optional_columns_and_unknown_ones() {
+        let (_dir, path) = file(format!(
+            "\u{feff}{MINIMAL}\tJudge\r\nd\tD\t1\t5.0\tgout\tA\tB\tBROAD\r\n"
+        ));
+        let rows = read_tsv(&path).unwrap();
+        assert_eq!(rows.len(), 1);
+        assert_eq!(
+            (
+                rows[0].filename.as_str(),
+                rows[0].start_span,
+                rows[0].end_span
+            ),
+            ("d", 1, 5)
+        );
+        assert!(
+            rows[0].mention_id.is_empty()
+                && rows[0].prediction_score.is_nan()
+                && rows[0].candidates.is_empty()
+        );
+        assert_eq!(rows[0].extra, [("Judge".to_owned(), "BROAD".to_owned())]);
+    }
+
+    #[test]
+    fn errors_name_file_line_and_column() {
+        let row = "d\tD\t1\t5\tgout\tA\tB";
+        assert!(
+            error_of(format!("{MINIMAL}\n{row}\nd\tD\tx\t5\tgout\tA\tB\n"))
+                .contains("p.tsv:3, column start_span: \"x\"")
+        );
+        assert!(
+            error_of(format!("{MINIMAL}\n{row}\nd\tD\n"))
+                .contains("p.tsv:3: 2 tab-separated fields")
+        );
+        assert!(error_of("filename\tspan\nd\tx\n").contains("no column \"label\""));
+        assert!(
+            error_of(format!("{MINIMAL}\tPrediction_score\n{row}\thigh\n"))
+                .contains("column Prediction_score: \"high\"")
+        );
+        assert!(
+            error_of(format!("{MINIMAL}\tCandidates\n{row}\t[1]\n")).contains("column Candidates")
+        );
+        assert!(error_of("").contains("is empty"));
+        let mut bytes = format!("{MINIMAL}\nd\tD\t1\t5\tg").into_bytes();
+        bytes.extend(b"\xff\tA\tB\n");
+        let error = error_of(bytes);
+        assert!(error.contains("p.tsv:2: not UTF-8 at byte 10"), "{error}");
+    }
+
+    #[test]
+    fn a_quoted_line_break_does_not_disturb_line_numbers() {
+        let error = error_of(format!(
+            "{MINIMAL}\nd\tD\t1\t5\t\"go\nut\"\tA\tB\nd\tD\t?\t5\tgout\tA\tB\n"
+        ));
+        assert!(error.contains("p.tsv:4, column start_span"), "{error}");
+    }
+
+    #[test]
+    fn round_trips_plain_and_gzip() {
+        let rows: Vec<Prediction> = (0..3).map(prediction).collect();
+        for name in ["p.tsv", "p.tsv.gz"] {
+            let dir = tempfile::tempdir().unwrap();
+            let path = dir.path().join(name);
+            write_tsv(&path, &rows).unwrap();
+            assert_eq!(read_tsv(&path).unwrap(), rows);
+        }
+    }
+
+    #[test]
+    fn appending_drops_a_torn_row_wherever_it_was_torn() {
+        let extra = ["LLM_Evaluation".to_owned()];
+        let rows: Vec<Prediction> = (0..3).map(prediction).collect();
+        let (_dir, path) = file("");
+        let mut writer = TsvWriter::create(&path, &extra).unwrap();
+        rows.iter().for_each(|row| writer.write(row).unwrap());
+        assert_eq!(writer.rows(), 3);
+        writer.finish().unwrap();
+        let whole = std::fs::read(&path).unwrap();
+        for length in 0..=whole.len() {
+            std::fs::write(&path, &whole[..length]).unwrap();
+            let (mut writer, done) = TsvWriter::append(&path, &extra).unwrap();
+            assert!(done <= 3);
+            rows[done..]
+                .iter()
+                .for_each(|row| writer.write(row).unwrap());
+            writer.finish().unwrap();
+            assert_eq!(
+                std::fs::read(&path).unwrap(),
+                whole,
+                "torn after {length} bytes"
+            );
+        }
+    }
+
+    #[test]
+    fn appending_to_another_table_is_refused() {
+        let (_dir, path) = file(format!("{MINIMAL}\nd\tD\t1\t5\tgout\tA\tB\n"));
+        let error = TsvWriter::append(&path, &[]).err().unwrap().to_string();
+        assert!(error.contains("cannot append"), "{error}");
+    }
+
+    #[test]
+    fn unannounced_extra_columns_are_refused() {
+        let (_dir, path) = file("");
+        let mut writer = TsvWriter::create(&path, &[]).unwrap();
+        assert!(writer.write(&prediction(1)).is_err());
     }
 }

@@ -34,7 +34,9 @@ pub fn read(path: &Path, options: &ReadOptions) -> Result<(Corpus, ReadReport), 
         if line.trim().is_empty() {
             close(&mut open, &mut collector, options)?;
         } else if let Some((id, section, text)) = text_line(&line) {
-            let new_document = open.as_ref().is_none_or(|block| block.id != id || section == Section::Title);
+            let new_document = open
+                .as_ref()
+                .is_none_or(|block| block.id != id || section == Section::Title);
             if new_document {
                 close(&mut open, &mut collector, options)?;
                 open = Some(Block::new(id, at.clone()));
@@ -44,7 +46,9 @@ pub fn read(path: &Path, options: &ReadOptions) -> Result<(Corpus, ReadReport), 
                 block.add_text(section, text, &at)?;
             }
         } else {
-            let block = open.as_mut().ok_or_else(|| structure(&at, "annotation before any `ID|t|title` line"))?;
+            let block = open
+                .as_mut()
+                .ok_or_else(|| structure(&at, "annotation before any `ID|t|title` line"))?;
             block.add_annotation(&line, at, collector.report())?;
         }
     }
@@ -109,7 +113,13 @@ struct Row {
 
 impl Block {
     fn new(id: &str, at: Location) -> Self {
-        Block { id: id.to_owned(), at, title: None, body: None, rows: Vec::new() }
+        Block {
+            id: id.to_owned(),
+            at,
+            title: None,
+            body: None,
+            rows: Vec::new(),
+        }
     }
 
     fn add_text(&mut self, section: Section, text: &str, at: &Location) -> Result<(), Error> {
@@ -129,13 +139,23 @@ impl Block {
         }
     }
 
-    fn add_annotation(&mut self, line: &str, at: Location, report: &mut ReadReport) -> Result<(), Error> {
+    fn add_annotation(
+        &mut self,
+        line: &str,
+        at: Location,
+        report: &mut ReadReport,
+    ) -> Result<(), Error> {
         let fields: Vec<&str> = line.split('\t').collect();
-        let starts_with_letter = fields.get(1).is_some_and(|f| f.starts_with(char::is_alphabetic));
+        let starts_with_letter = fields
+            .get(1)
+            .is_some_and(|f| f.starts_with(char::is_alphabetic));
         if fields[0].trim() != self.id {
             return Err(structure(
                 &at,
-                &format!("annotation of document {:?} among the lines of document {:?}", fields[0], self.id),
+                &format!(
+                    "annotation of document {:?} among the lines of document {:?}",
+                    fields[0], self.id
+                ),
             ));
         }
         if starts_with_letter && matches!(fields.len(), 4 | 5) {
@@ -160,14 +180,27 @@ impl Block {
         };
         let (start, end) = (offset("start", fields[1])?, offset("end", fields[2])?);
         let [text, label, codes] = [fields[3], fields[4].trim(), fields[5]].map(str::to_owned);
-        self.rows.push(Row { at, start, end, text, label, codes });
+        self.rows.push(Row {
+            at,
+            start,
+            end,
+            text,
+            label,
+            codes,
+        });
         Ok(())
     }
 }
 
 /// Turns the open block, if any, into a document of the collector.
-fn close(open: &mut Option<Block>, collector: &mut Collector, options: &ReadOptions) -> Result<(), Error> {
-    let Some(block) = open.take() else { return Ok(()) };
+fn close(
+    open: &mut Option<Block>,
+    collector: &mut Collector,
+    options: &ReadOptions,
+) -> Result<(), Error> {
+    let Some(block) = open.take() else {
+        return Ok(());
+    };
     let mut text = block.title.unwrap_or_default();
     if let Some(body) = &block.body {
         text.push(' ');
@@ -198,12 +231,18 @@ fn close(open: &mut Option<Block>, collector: &mut Collector, options: &ReadOpti
 }
 
 /// The span, the text it covers, and whether that is exactly the stated text (else it differs by white space only).
-fn check_span(row: &Row, document: &str, index: &CharIndex<'_>) -> Result<(SpanChars, String, bool), Error> {
+fn check_span(
+    row: &Row,
+    document: &str,
+    index: &CharIndex<'_>,
+) -> Result<(SpanChars, String, bool), Error> {
     let span = match (u32::try_from(row.start), u32::try_from(row.end)) {
         (Ok(start), Ok(end)) => Some(SpanChars::new(start, end)),
         _ => None,
     };
-    let covered = span.and_then(|s| index.slice(s)).filter(|covered| !covered.is_empty());
+    let covered = span
+        .and_then(|s| index.slice(s))
+        .filter(|covered| !covered.is_empty());
     let (Some(span), Some(covered)) = (span, covered) else {
         return Err(Error::SpanOutside {
             at: row.at.clone(),
@@ -215,7 +254,11 @@ fn check_span(row: &Row, document: &str, index: &CharIndex<'_>) -> Result<(SpanC
         });
     };
     let same = covered == row.text;
-    let visible = |text: &str| text.chars().filter(|c| !c.is_whitespace()).collect::<String>();
+    let visible = |text: &str| {
+        text.chars()
+            .filter(|c| !c.is_whitespace())
+            .collect::<String>()
+    };
     if !same && visible(covered) != visible(&row.text) {
         return Err(Error::SpanText {
             at: row.at.clone(),
@@ -230,11 +273,18 @@ fn check_span(row: &Row, document: &str, index: &CharIndex<'_>) -> Result<(SpanC
 }
 
 fn structure(at: &Location, problem: &str) -> Error {
-    Error::Structure { at: at.clone(), problem: problem.to_owned() }
+    Error::Structure {
+        at: at.clone(),
+        problem: problem.to_owned(),
+    }
 }
 
 fn block_text(document: &Document) -> Result<String, Error> {
-    let refuse = |what: String| Error::NotRepresentable { document: document.id.clone(), format: "PubTator", what };
+    let refuse = |what: String| Error::NotRepresentable {
+        document: document.id.clone(),
+        format: "PubTator",
+        what,
+    };
     let id = &document.id;
     if id.contains(['|', '\t', '\n', '\r']) {
         return Err(refuse("an id with a bar, a tab or a line break".to_owned()));
@@ -252,9 +302,16 @@ fn block_text(document: &Document) -> Result<String, Error> {
         let [span] = mention.spans.as_slice() else {
             return Err(refuse(format!("the discontinuous mention {}", mention.id)));
         };
-        let codes = if mention.gold.is_none() { "-1".to_owned() } else { mention.gold.to_field() };
+        let codes = if mention.gold.is_none() {
+            "-1".to_owned()
+        } else {
+            mention.gold.to_field()
+        };
         let (covered, label) = (one_line(&mention.text), one_line(&mention.label));
-        block.push_str(&format!("{id}\t{}\t{}\t{covered}\t{label}\t{codes}\n", span.start, span.end));
+        block.push_str(&format!(
+            "{id}\t{}\t{}\t{covered}\t{label}\t{codes}\n",
+            span.start, span.end
+        ));
     }
     block.push('\n');
     Ok(block)
@@ -262,9 +319,15 @@ fn block_text(document: &Document) -> Result<String, Error> {
 
 /// Byte position of the single space between the first sentence and the rest.
 fn title_end_bytes(document: &Document) -> Option<usize> {
-    let spans: Vec<SpanChars> = document.mentions.iter().flat_map(|m| m.spans.iter().copied()).collect();
+    let spans: Vec<SpanChars> = document
+        .mentions
+        .iter()
+        .flat_map(|m| m.spans.iter().copied())
+        .collect();
     let sentences = sentence::split(&document.text, document.language, &spans);
-    let [first, second, ..] = sentences.as_slice() else { return None };
+    let [first, second, ..] = sentences.as_slice() else {
+        return None;
+    };
     let index = CharIndex::new(&document.text);
     let end = index.byte(first.end)?;
     (second.start == first.end + 1 && document.text[end..].starts_with(' ')).then_some(end)
@@ -272,7 +335,15 @@ fn title_end_bytes(document: &Document) -> Option<usize> {
 
 /// Tabs and line breaks as spaces, one for one. All of them are one byte long, so byte offsets hold too.
 fn one_line(text: &str) -> String {
-    text.chars().map(|c| if matches!(c, '\t' | '\n' | '\r') { ' ' } else { c }).collect()
+    text.chars()
+        .map(|c| {
+            if matches!(c, '\t' | '\n' | '\r') {
+                ' '
+            } else {
+                c
+            }
+        })
+        .collect()
 }
 
 #[cfg(test)]
@@ -284,7 +355,10 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("x.txt");
         std::fs::write(&path, text).unwrap();
-        let options = ReadOptions { pubtator: PubtatorRules::preset(preset)?, ..ReadOptions::default() };
+        let options = ReadOptions {
+            pubtator: PubtatorRules::preset(preset)?,
+            ..ReadOptions::default()
+        };
         read(&path, &options)
     }
 
@@ -320,7 +394,11 @@ mod tests {
 
     #[test]
     fn white_space_differences_are_counted_and_the_covered_text_is_kept() {
-        let (corpus, report) = read_text("1|t|a \"plus\" b\n1\t0\t8\ta \" plus \"  \tD\tX\n", "bc5cdr").unwrap();
+        let (corpus, report) = read_text(
+            "1|t|a \"plus\" b\n1\t0\t8\ta \" plus \"  \tD\tX\n",
+            "bc5cdr",
+        )
+        .unwrap();
         assert_eq!(report.white_space_differences, 1);
         assert_eq!(corpus.documents[0].mentions[0].text, "a \"plus\"");
         corpus.documents[0].validate().unwrap();
@@ -330,9 +408,19 @@ mod tests {
     fn identical_copies_are_dropped_and_differing_ones_refused() {
         let one = format!("{HEAD}1\t0\t4\tGout\tDisease\tA\n\n");
         let (corpus, report) = read_text(&format!("{one}{one}"), "bc5cdr").unwrap();
-        assert_eq!((corpus.documents.len(), report.duplicate_documents, report.duplicate_mentions), (1, 1, 1));
+        assert_eq!(
+            (
+                corpus.documents.len(),
+                report.duplicate_documents,
+                report.duplicate_mentions
+            ),
+            (1, 1, 1)
+        );
         let error = error_of(&format!("{one}{HEAD}"));
-        assert!(error.contains("x.txt:5") && error.contains("line 1"), "{error}");
+        assert!(
+            error.contains("x.txt:5") && error.contains("line 1"),
+            "{error}"
+        );
     }
 
     #[test]
@@ -341,12 +429,24 @@ mod tests {
             ("1\tx\t4\tGout\tDisease\tA", "x.txt:3: start is \"x\""),
             ("1\t0\t-4\tGout\tDisease\tA", "x.txt:3: end is \"-4\""),
             ("1\t0\t4\tGout\tDisease", "x.txt:3: 5 tab-separated fields"),
-            ("1\t0\t4\tGout\tDisease\tA\tB\tC", "x.txt:3: 8 tab-separated fields"),
+            (
+                "1\t0\t4\tGout\tDisease\tA\tB\tC",
+                "x.txt:3: 8 tab-separated fields",
+            ),
             ("1\t0\t400\tGout\tDisease\tA", "x.txt:3: span 0-400"),
-            ("1\t0\t99999999999\tGout\tDisease\tA", "x.txt:3: span 0-99999999999"),
+            (
+                "1\t0\t99999999999\tGout\tDisease\tA",
+                "x.txt:3: span 0-99999999999",
+            ),
             ("1\t4\t4\t\tDisease\tA", "x.txt:3: span 4-4"),
-            ("1\t0\t4\tGoat\tDisease\tA", "covers \"Gout\", the annotation says \"Goat\""),
-            ("2\t0\t4\tGout\tDisease\tA", "x.txt:3: annotation of document \"2\""),
+            (
+                "1\t0\t4\tGoat\tDisease\tA",
+                "covers \"Gout\", the annotation says \"Goat\"",
+            ),
+            (
+                "2\t0\t4\tGout\tDisease\tA",
+                "x.txt:3: annotation of document \"2\"",
+            ),
             ("nonsense", "x.txt:3: annotation of document \"nonsense\""),
             ("1|a|again", "x.txt:3: a second abstract"),
         ];
@@ -373,10 +473,13 @@ mod tests {
 
     #[test]
     fn discontinuous_mentions_are_refused_on_writing() {
-        let (mut corpus, _) = read_text(&format!("{HEAD}1\t0\t4\tGout\tDisease\tA\n"), "explicit").unwrap();
+        let (mut corpus, _) =
+            read_text(&format!("{HEAD}1\t0\t4\tGout\tDisease\tA\n"), "explicit").unwrap();
         corpus.documents[0].mentions[0].spans = vec![SpanChars::new(0, 4), SpanChars::new(6, 10)];
         let dir = tempfile::tempdir().unwrap();
-        let error = write(&corpus, &dir.path().join("x.txt")).unwrap_err().to_string();
+        let error = write(&corpus, &dir.path().join("x.txt"))
+            .unwrap_err()
+            .to_string();
         assert!(error.contains("discontinuous mention 1.1"), "{error}");
         assert_eq!(std::fs::read_dir(dir.path()).unwrap().count(), 0);
     }

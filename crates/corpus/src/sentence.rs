@@ -32,13 +32,19 @@ pub fn split(text: &str, language: Language, protected: &[SpanChars]) -> Vec<Spa
     for (start, end) in lines(text) {
         split_line(text, start, end, language, &mut pieces);
     }
-    let spans = pieces.into_iter().map(|(start, end)| SpanChars::new(index.char(start), index.char(end))).collect();
+    let spans = pieces
+        .into_iter()
+        .map(|(start, end)| SpanChars::new(index.char(start), index.char(end)))
+        .collect();
     join_protected(spans, protected)
 }
 
 /// Byte ranges between runs of line breaks, trimmed, without empty ones.
 fn lines(text: &str) -> impl Iterator<Item = (usize, usize)> {
-    text.split(['\n', '\r', '\u{b}', '\u{c}', '\u{85}', '\u{2028}', '\u{2029}']).filter_map(move |line| {
+    text.split([
+        '\n', '\r', '\u{b}', '\u{c}', '\u{85}', '\u{2028}', '\u{2029}',
+    ])
+    .filter_map(move |line| {
         let trimmed = line.trim();
         // Both are parts of `text`, so the difference of addresses is the offset.
         let start = trimmed.as_ptr() as usize - text.as_ptr() as usize;
@@ -46,7 +52,13 @@ fn lines(text: &str) -> impl Iterator<Item = (usize, usize)> {
     })
 }
 
-fn split_line(text: &str, start: usize, end: usize, language: Language, pieces: &mut Vec<(usize, usize)>) {
+fn split_line(
+    text: &str,
+    start: usize,
+    end: usize,
+    language: Language,
+    pieces: &mut Vec<(usize, usize)>,
+) {
     let mut sentence_start = start;
     let mut piece_start = start;
     let mut brackets = Brackets::default();
@@ -57,21 +69,39 @@ fn split_line(text: &str, start: usize, end: usize, language: Language, pieces: 
         let cut = match candidates.peek() {
             None => true,
             Some(next) => {
-                !brackets.closed_by(next) && is_boundary(&text[sentence_start..piece_end], next, language)
+                !brackets.closed_by(&text[piece_end..end])
+                    && is_boundary(&text[sentence_start..piece_end], next, language)
             }
         };
         if cut {
-            let trimmed = text[sentence_start..piece_end].trim();
+            // A closing quote apart from the stop (`. »`) still belongs to the sentence it closes.
+            let cut_at = piece_end + leading_closers(&text[piece_end..end], language);
+            let trimmed = text[sentence_start..cut_at].trim();
             if !trimmed.is_empty() {
                 let trimmed_start = trimmed.as_ptr() as usize - text.as_ptr() as usize;
                 pieces.push((trimmed_start, trimmed_start + trimmed.len()));
             }
-            sentence_start = piece_end;
+            sentence_start = cut_at;
             brackets = Brackets::default();
         }
         piece_start = piece_end;
     }
 }
+
+/// Bytes of closing quotes and brackets at the start of what follows a boundary.
+fn leading_closers(rest: &str, language: Language) -> usize {
+    // German texts also quote the other way round, »so«.
+    let closes = |c: char| matches!(c, ')' | ']' | '”') || (c == '»' && language != Language::De);
+    let run = rest
+        .char_indices()
+        .take_while(|(_, c)| closes(*c) || c.is_whitespace());
+    run.filter(|(_, c)| closes(*c))
+        .last()
+        .map_or(0, |(at, c)| at + c.len_utf8())
+}
+
+/// How far the closing bracket may be; keeps a forgotten one from swallowing a page, and the cost linear.
+const BRACKET_REACH_BYTES: usize = 200;
 
 /// Opening brackets of the sentence so far that nothing has closed.
 #[derive(Default)]
@@ -90,22 +120,25 @@ impl Brackets {
         }
     }
 
-    /// Whether a bracket is open that the next piece closes: then the stop between them ends no sentence.
-    fn closed_by(&self, next: &str) -> bool {
+    /// Whether a bracket is open that is closed soon after: then the stop between them ends no sentence.
+    fn closed_by(&self, rest: &str) -> bool {
         let mut inner = 0usize;
         self.open > 0
-            && next.bytes().any(|byte| match byte {
-                b'(' | b'[' => {
-                    inner += 1;
-                    false
-                }
-                b')' | b']' if inner == 0 => true,
-                b')' | b']' => {
-                    inner -= 1;
-                    false
-                }
-                _ => false,
-            })
+            && rest
+                .bytes()
+                .take(BRACKET_REACH_BYTES)
+                .any(|byte| match byte {
+                    b'(' | b'[' => {
+                        inner += 1;
+                        false
+                    }
+                    b')' | b']' if inner == 0 => true,
+                    b')' | b']' => {
+                        inner -= 1;
+                        false
+                    }
+                    _ => false,
+                })
     }
 }
 
@@ -133,6 +166,12 @@ fn is_boundary(sentence: &str, next: &str, language: Language) -> bool {
     if token.bytes().all(|b| b.is_ascii_digit()) {
         return number_ends_sentence(token, alone, next, starts_sentence, language);
     }
+    if token.chars().count() == 1 && token.chars().all(char::is_lowercase) {
+        // A unit after a number (`5 h. Der Patient`) ends, a one-letter word (`d. h. Salicylat`) hardly ever does.
+        return starts_sentence
+            || last_token(stem[..stem.len() - token.len()].trim_end())
+                .ends_with(|c: char| c.is_ascii_digit());
+    }
     let lower = token.to_lowercase();
     if words::needs_more(language, &lower) {
         return false;
@@ -155,7 +194,13 @@ fn is_boundary(sentence: &str, next: &str, language: Language) -> bool {
 }
 
 /// `1. Introduction`, `3. Mai`, `2. 5 mg`: numbers whose stop is no end.
-fn number_ends_sentence(token: &str, alone: bool, next: &str, starts_sentence: bool, language: Language) -> bool {
+fn number_ends_sentence(
+    token: &str,
+    alone: bool,
+    next: &str,
+    starts_sentence: bool,
+    language: Language,
+) -> bool {
     if alone {
         return false;
     }
@@ -168,7 +213,13 @@ fn number_ends_sentence(token: &str, alone: bool, next: &str, starts_sentence: b
 }
 
 /// `J. Smith` and `E. Coli` go on; `hepatitis C. Patients` and `type I. The` end.
-fn initial_ends_sentence(stem: &str, token: &str, alone: bool, starts_sentence: bool, language: Language) -> bool {
+fn initial_ends_sentence(
+    stem: &str,
+    token: &str,
+    alone: bool,
+    starts_sentence: bool,
+    language: Language,
+) -> bool {
     if alone {
         return false;
     }
@@ -181,7 +232,10 @@ fn initial_ends_sentence(stem: &str, token: &str, alone: bool, starts_sentence: 
 }
 
 fn is_closer(c: char) -> bool {
-    matches!(c, '"' | '\'' | ')' | ']' | '}' | '»' | '”' | '’' | '“' | '›')
+    matches!(
+        c,
+        '"' | '\'' | ')' | ']' | '}' | '»' | '”' | '’' | '“' | '›'
+    )
 }
 
 /// What stands between the last white space or opening punctuation and the end.
@@ -199,7 +253,9 @@ fn last_token(text: &str) -> &str {
 
 fn first_word(text: &str) -> &str {
     let text = text.trim_start_matches(|c: char| !c.is_alphanumeric());
-    let end = text.find(|c: char| !c.is_alphanumeric()).unwrap_or(text.len());
+    let end = text
+        .find(|c: char| !c.is_alphanumeric())
+        .unwrap_or(text.len());
     &text[..end]
 }
 
@@ -210,7 +266,10 @@ fn is_initial(token: &str) -> bool {
 }
 
 fn is_dotted_letters(token: &str) -> bool {
-    token.contains('.') && token.split('.').all(|part| part.chars().count() == 1 && part.chars().all(char::is_alphabetic))
+    token.contains('.')
+        && token
+            .split('.')
+            .all(|part| part.chars().count() == 1 && part.chars().all(char::is_alphabetic))
 }
 
 fn is_roman(word: &str) -> bool {
@@ -246,7 +305,10 @@ mod tests {
 
     fn cut(text: &str, language: Language) -> Vec<&str> {
         let index = CharIndex::new(text);
-        split(text, language, &[]).into_iter().map(|s| index.slice(s).unwrap()).collect()
+        split(text, language, &[])
+            .into_iter()
+            .map(|s| index.slice(s).unwrap())
+            .collect()
     }
 
     // `|` marks the places to cut.
@@ -319,7 +381,11 @@ mod tests {
 
     fn check(marked: &str, language: Language) {
         let text = marked.replace('|', "");
-        let expected: Vec<&str> = marked.split('|').map(str::trim).filter(|s| !s.is_empty()).collect();
+        let expected: Vec<&str> = marked
+            .split('|')
+            .map(str::trim)
+            .filter(|s| !s.is_empty())
+            .collect();
         assert_eq!(cut(&text, language), expected);
     }
 
@@ -328,7 +394,11 @@ mod tests {
         let text = "Type I. Gout\nand fever. The end.";
         let whole = split(text, Language::En, &[SpanChars::new(0, 23)]);
         assert_eq!(whole, [SpanChars::new(0, 23), SpanChars::new(24, 32)]);
-        let line_break = split(text, Language::En, &[SpanChars::new(8, 16), SpanChars::new(9, 12)]);
+        let line_break = split(
+            text,
+            Language::En,
+            &[SpanChars::new(8, 16), SpanChars::new(9, 12)],
+        );
         assert_eq!(line_break.len(), 2);
     }
 

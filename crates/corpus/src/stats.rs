@@ -58,7 +58,10 @@ pub fn statistics(corpus: &Corpus) -> CorpusStats {
         let mut labels: HashSet<&str> = HashSet::new();
         for mention in &document.mentions {
             let new_label = labels.insert(&mention.label);
-            tallies.entry((split, None)).or_default().add(mention, &training);
+            tallies
+                .entry((split, None))
+                .or_default()
+                .add(mention, &training);
             let tally = tallies.entry((split, Some(&mention.label))).or_default();
             tally.row.documents += usize::from(new_label);
             tally.add(mention, &training);
@@ -68,7 +71,9 @@ pub fn statistics(corpus: &Corpus) -> CorpusStats {
         let compared = split.0.is_some_and(|s| s != Split::Train) && !training.is_empty();
         tally.finish(split.0, label, compared)
     });
-    CorpusStats { rows: rows.collect() }
+    CorpusStats {
+        rows: rows.collect(),
+    }
 }
 
 /// Documents without a split come last.
@@ -107,7 +112,10 @@ struct Training<'c> {
 impl<'c> Training<'c> {
     fn of(corpus: &'c Corpus) -> Self {
         let mut training = Training::default();
-        let documents = corpus.documents.iter().filter(|d| d.split == Some(Split::Train));
+        let documents = corpus
+            .documents
+            .iter()
+            .filter(|d| d.split == Some(Split::Train));
         for mention in documents.flat_map(|d| &d.mentions) {
             training.codes.extend(mention.gold.codes());
             training.strings.insert(mention.text.to_lowercase());
@@ -167,8 +175,17 @@ impl<'c> Tally<'c> {
 impl fmt::Display for CorpusStats {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let heads = [
-            "documents", "mentions", "no concept", "discont.", "composite", "alternat.", "codes", "strings", "new codes",
-            "of new code", "of new string",
+            "documents",
+            "mentions",
+            "no concept",
+            "discont.",
+            "composite",
+            "alternat.",
+            "codes",
+            "strings",
+            "new codes",
+            "of new code",
+            "of new string",
         ];
         write!(f, "{:<12}{:<24}", "split", "label")?;
         for head in heads {
@@ -177,7 +194,11 @@ impl fmt::Display for CorpusStats {
         writeln!(f)?;
         for row in &self.rows {
             let split = row.split.map_or_else(|| "-".to_owned(), |s| s.to_string());
-            write!(f, "{split:<12}{:<24}", row.label.as_deref().unwrap_or("all"))?;
+            write!(
+                f,
+                "{split:<12}{:<24}",
+                row.label.as_deref().unwrap_or("all")
+            )?;
             let optional = |n: Option<usize>| n.map_or_else(|| "-".to_owned(), |n| n.to_string());
             let cells = [
                 row.documents.to_string(),
@@ -215,7 +236,14 @@ mod tests {
             gold: Gold::from_field(gold),
         });
         let mentions = mentions.collect();
-        Document { id: id.into(), text: String::new(), language: Language::En, split, origin: Origin::Human, mentions }
+        Document {
+            id: id.into(),
+            text: String::new(),
+            language: Language::En,
+            split,
+            origin: Origin::Human,
+            mentions,
+        }
     }
 
     #[test]
@@ -223,12 +251,29 @@ mod tests {
         let corpus = Corpus {
             documents: vec![
                 document("x", None, &[("Gout", "D", "A")]),
-                document("b", Some(Split::Test), &[("gout", "D", "A"), ("Ague", "D", "B"), ("lead", "C", "E|B"), ("?", "C", "")]),
-                document("a", Some(Split::Train), &[("Gout", "D", "A"), ("lead", "C", "C+F")]),
+                document(
+                    "b",
+                    Some(Split::Test),
+                    &[
+                        ("gout", "D", "A"),
+                        ("Ague", "D", "B"),
+                        ("lead", "C", "E|B"),
+                        ("?", "C", ""),
+                    ],
+                ),
+                document(
+                    "a",
+                    Some(Split::Train),
+                    &[("Gout", "D", "A"), ("lead", "C", "C+F")],
+                ),
             ],
         };
         let stats = statistics(&corpus);
-        let names: Vec<(Option<Split>, Option<&str>)> = stats.rows.iter().map(|r| (r.split, r.label.as_deref())).collect();
+        let names: Vec<(Option<Split>, Option<&str>)> = stats
+            .rows
+            .iter()
+            .map(|r| (r.split, r.label.as_deref()))
+            .collect();
         let (train, test) = (Some(Split::Train), Some(Split::Test));
         let expected = [
             (train, None),
@@ -243,9 +288,18 @@ mod tests {
         assert_eq!(names, expected);
         assert_eq!(stats.rows[0].unseen_codes, None);
         let all = &stats.rows[3];
-        assert_eq!((all.documents, all.mentions, all.codes, all.strings), (1, 4, 3, 4));
-        assert_eq!((all.without_concept, all.alternatives, all.composite), (1, 1, 0));
-        assert_eq!((all.unseen_codes, all.mentions_with_unseen_codes), (Some(2), Some(2)));
+        assert_eq!(
+            (all.documents, all.mentions, all.codes, all.strings),
+            (1, 4, 3, 4)
+        );
+        assert_eq!(
+            (all.without_concept, all.alternatives, all.composite),
+            (1, 1, 0)
+        );
+        assert_eq!(
+            (all.unseen_codes, all.mentions_with_unseen_codes),
+            (Some(2), Some(2))
+        );
         assert_eq!(all.mentions_with_unseen_strings, Some(2));
         assert_eq!(stats.to_string().lines().count(), 9);
     }

@@ -19,12 +19,17 @@ impl<'t> CharIndex<'t> {
             offsets.push(text.len() as u32);
             offsets
         });
-        CharIndex { text, bytes_of_chars }
+        CharIndex {
+            text,
+            bytes_of_chars,
+        }
     }
 
     /// Length of the text in characters.
     pub(crate) fn len_chars(&self) -> usize {
-        self.bytes_of_chars.as_ref().map_or(self.text.len(), |b| b.len() - 1)
+        self.bytes_of_chars
+            .as_ref()
+            .map_or(self.text.len(), |b| b.len() - 1)
     }
 
     /// Byte offset of a character offset, which may be the length.

@@ -63,8 +63,14 @@ impl ExampleReport {
 
     fn note_unknown(&mut self, mention: &Mention, kb: &Kb) {
         const SAMPLES: usize = 10;
-        for code in mention.gold.codes().filter(|code| kb.resolve(code).is_none()) {
-            if self.unknown_code_samples.len() < SAMPLES && !self.unknown_code_samples.iter().any(|s| s == code) {
+        for code in mention
+            .gold
+            .codes()
+            .filter(|code| kb.resolve(code).is_none())
+        {
+            if self.unknown_code_samples.len() < SAMPLES
+                && !self.unknown_code_samples.iter().any(|s| s == code)
+            {
                 self.unknown_code_samples.push(code.to_owned());
             }
         }
@@ -73,20 +79,34 @@ impl ExampleReport {
 
 impl fmt::Display for ExampleReport {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        writeln!(f, "{} examples from {} mentions of {} documents", self.examples, self.mentions, self.documents)?;
+        writeln!(
+            f,
+            "{} examples from {} mentions of {} documents",
+            self.examples, self.mentions, self.documents
+        )?;
         let rows = [
             (self.composites, "with a composite target"),
-            (self.later_alternatives, "with a later alternative as target"),
+            (
+                self.later_alternatives,
+                "with a later alternative as target",
+            ),
             (self.expanded_mentions, "with an expanded abbreviation"),
             (self.dropped_without_concept, "dropped: no gold concept"),
             (self.dropped_unknown_code, "dropped: code not in the KB"),
-            (self.dropped_without_name, "dropped: no name in the mention's group"),
+            (
+                self.dropped_without_name,
+                "dropped: no name in the mention's group",
+            ),
         ];
         for (count, what) in rows.into_iter().filter(|(count, _)| *count > 0) {
             writeln!(f, "  {count:>8} {what}")?;
         }
         if !self.unknown_code_samples.is_empty() {
-            writeln!(f, "           not in the KB, for instance: {}", self.unknown_code_samples.join(", "))?;
+            writeln!(
+                f,
+                "           not in the KB, for instance: {}",
+                self.unknown_code_samples.join(", ")
+            )?;
         }
         Ok(())
     }
@@ -114,7 +134,13 @@ pub fn examples(
         if doc.mentions.is_empty() {
             continue;
         }
-        let maker = Maker { doc, kb, selector, options, marker: Marker::new(doc, options) };
+        let maker = Maker {
+            doc,
+            kb,
+            selector,
+            options,
+            marker: Marker::new(doc, options),
+        };
         for mention in &doc.mentions {
             rows.extend(maker.example(mention, &mut report)?);
         }
@@ -132,7 +158,11 @@ struct Maker<'a> {
 }
 
 impl Maker<'_> {
-    fn example(&self, mention: &Mention, report: &mut ExampleReport) -> Result<Option<Example>, Error> {
+    fn example(
+        &self,
+        mention: &Mention,
+        report: &mut ExampleReport,
+    ) -> Result<Option<Example>, Error> {
         if mention.gold.is_none() {
             report.dropped_without_concept += 1;
             return Ok(None);
@@ -141,16 +171,27 @@ impl Maker<'_> {
         let shown = self.shown(mention);
         let mut codes_known = false;
         for (i, alternative) in mention.gold.alternatives.iter().enumerate() {
-            let targets = group::targets(self.doc, mention, alternative, self.kb, &self.options.groups)?;
+            let targets = group::targets(
+                self.doc,
+                mention,
+                alternative,
+                self.kb,
+                &self.options.groups,
+            )?;
             if targets.len() < alternative.0.len() {
                 continue;
             }
             codes_known = true;
-            let Some(names) = self.names(&shown, &targets) else { continue };
-            let marked = self.marker.mark(mention, group::tag_of(&targets, self.kb))?;
+            let Some(names) = self.names(&shown, &targets) else {
+                continue;
+            };
+            let marked = self
+                .marker
+                .mark(mention, group::tag_of(&targets, self.kb))?;
             report.composites += usize::from(names.len() > 1);
             report.later_alternatives += usize::from(i > 0);
-            report.expanded_mentions += usize::from(marked.mention != super::clean_context(&marked.span));
+            report.expanded_mentions +=
+                usize::from(marked.mention != super::clean_context(&marked.span));
             let names: Vec<&str> = names.iter().map(String::as_str).collect();
             return Ok(Some(Example {
                 prompt: marked.prompt(),
@@ -173,14 +214,20 @@ impl Maker<'_> {
 
     /// The mention as the model sees it.
     fn shown(&self, mention: &Mention) -> String {
-        let fragments: Vec<String> = mention.spans.iter().map(|&span| self.marker.fragment_text(span)).collect();
+        let fragments: Vec<String> = mention
+            .spans
+            .iter()
+            .map(|&span| self.marker.fragment_text(span))
+            .collect();
         fragments.join(" ")
     }
 
     /// The selected name of each target; `None` if one has none.
     fn names(&self, shown: &str, targets: &[Target]) -> Option<Vec<String>> {
         let name = |target: &Target| {
-            let id = self.selector.select(self.kb, shown, target.concept, target.group)?;
+            let id = self
+                .selector
+                .select(self.kb, shown, target.concept, target.group)?;
             Some(self.kb.name(id).text.to_owned())
         };
         targets.iter().map(name).collect()
@@ -188,7 +235,11 @@ impl Maker<'_> {
 
     fn codes(&self, mention: &Mention) -> Vec<String> {
         let mut codes: Vec<String> = Vec::new();
-        for concept in mention.gold.codes().filter_map(|code| self.kb.resolve(code)) {
+        for concept in mention
+            .gold
+            .codes()
+            .filter_map(|code| self.kb.resolve(code))
+        {
             let code = self.kb.concept(concept).code().to_owned();
             if !codes.contains(&code) {
                 codes.push(code);

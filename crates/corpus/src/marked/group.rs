@@ -36,7 +36,12 @@ pub(super) struct Target {
 }
 
 /// The group tag of a mention.
-pub(super) fn tag(doc: &Document, mention: &Mention, kb: Option<&Kb>, rule: &GroupRule) -> Result<String, Error> {
+pub(super) fn tag(
+    doc: &Document,
+    mention: &Mention,
+    kb: Option<&Kb>,
+    rule: &GroupRule,
+) -> Result<String, Error> {
     let Some(kb) = kb else {
         let mapped = rule.map.get(&mention.label).or(rule.default.as_ref());
         return Ok(mapped.unwrap_or(&mention.label).clone());
@@ -46,12 +51,21 @@ pub(super) fn tag(doc: &Document, mention: &Mention, kb: Option<&Kb>, rule: &Gro
         .gold
         .alternatives
         .iter()
-        .map(|alternative| Ok((alternative.0.len(), targets(doc, mention, alternative, kb, rule)?)))
+        .map(|alternative| {
+            Ok((
+                alternative.0.len(),
+                targets(doc, mention, alternative, kb, rule)?,
+            ))
+        })
         .collect::<Result<_, Error>>()?;
-    let whole = resolved.iter().find(|(parts, targets)| targets.len() == *parts);
+    let whole = resolved
+        .iter()
+        .find(|(parts, targets)| targets.len() == *parts);
     match whole.or_else(|| resolved.iter().find(|(_, targets)| !targets.is_empty())) {
         Some((_, targets)) => Ok(tag_of(targets, kb)),
-        None => Ok(kb.group_name(group_without_concept(doc, mention, kb, rule)?).to_owned()),
+        None => Ok(kb
+            .group_name(group_without_concept(doc, mention, kb, rule)?)
+            .to_owned()),
     }
 }
 
@@ -102,7 +116,12 @@ fn group_of_concept(
     Ok(named.or(groups.first().copied()))
 }
 
-fn group_without_concept(doc: &Document, mention: &Mention, kb: &Kb, rule: &GroupRule) -> Result<GroupId, Error> {
+fn group_without_concept(
+    doc: &Document,
+    mention: &Mention,
+    kb: &Kb,
+    rule: &GroupRule,
+) -> Result<GroupId, Error> {
     if let Some(group) = rule.map.get(&mention.label) {
         return known(doc, mention, group, kb);
     }
@@ -121,7 +140,8 @@ fn group_without_concept(doc: &Document, mention: &Mention, kb: &Kb, rule: &Grou
 
 /// The group a label names.
 fn named_group(label: &str, kb: &Kb) -> Option<GroupId> {
-    kb.group_id(label).or_else(|| kb.group_id(umls_group(label)?))
+    kb.group_id(label)
+        .or_else(|| kb.group_id(umls_group(label)?))
 }
 
 fn known(doc: &Document, mention: &Mention, group: &str, kb: &Kb) -> Result<GroupId, Error> {
@@ -130,41 +150,69 @@ fn known(doc: &Document, mention: &Mention, group: &str, kb: &Kb) -> Result<Grou
         mention: mention.id.clone(),
         label: mention.label.clone(),
         group: group.to_owned(),
-        known: kb.groups().map(|(_, name)| name).collect::<Vec<_>>().join(", "),
+        known: kb
+            .groups()
+            .map(|(_, name)| name)
+            .collect::<Vec<_>>()
+            .join(", "),
     })
 }
 
 /// The UMLS semantic group with this abbreviation, or the one that holds this semantic type.
 fn umls_group(label: &str) -> Option<&'static str> {
     let wanted = label.to_ascii_uppercase();
-    let number = wanted.strip_prefix('T').filter(|n| n.len() == 3).and_then(|n| n.parse::<u16>().ok());
+    let number = wanted
+        .strip_prefix('T')
+        .filter(|n| n.len() == 3)
+        .and_then(|n| n.parse::<u16>().ok());
     UMLS_GROUPS
         .iter()
-        .find(|(abbreviation, _, types)| *abbreviation == wanted || number.is_some_and(|n| types.contains(&n)))
+        .find(|(abbreviation, _, types)| {
+            *abbreviation == wanted || number.is_some_and(|n| types.contains(&n))
+        })
         .map(|(_, name, _)| *name)
 }
 
 /// The UMLS semantic groups: abbreviation, name, semantic types (`T` and three digits).
 const UMLS_GROUPS: [(&str, &str, &[u16]); 15] = [
-    ("ACTI", "Activities & Behaviors", &[51, 52, 53, 54, 55, 56, 57, 64, 66]),
-    ("ANAT", "Anatomy", &[17, 18, 21, 22, 23, 24, 25, 26, 29, 30, 31]),
+    (
+        "ACTI",
+        "Activities & Behaviors",
+        &[51, 52, 53, 54, 55, 56, 57, 64, 66],
+    ),
+    (
+        "ANAT",
+        "Anatomy",
+        &[17, 18, 21, 22, 23, 24, 25, 26, 29, 30, 31],
+    ),
     (
         "CHEM",
         "Chemicals & Drugs",
         &[
-            103, 104, 109, 110, 111, 114, 115, 116, 118, 119, 120, 121, 122, 123, 124, 125, 126, 127, 129, 130, 131,
-            192, 195, 196, 197, 200,
+            103, 104, 109, 110, 111, 114, 115, 116, 118, 119, 120, 121, 122, 123, 124, 125, 126,
+            127, 129, 130, 131, 192, 195, 196, 197, 200,
         ],
     ),
-    ("CONC", "Concepts & Ideas", &[77, 78, 79, 80, 81, 82, 89, 102, 169, 170, 171, 185]),
+    (
+        "CONC",
+        "Concepts & Ideas",
+        &[77, 78, 79, 80, 81, 82, 89, 102, 169, 170, 171, 185],
+    ),
     ("DEVI", "Devices", &[74, 75, 203]),
-    ("DISO", "Disorders", &[19, 20, 33, 37, 46, 47, 48, 49, 50, 184, 190, 191]),
+    (
+        "DISO",
+        "Disorders",
+        &[19, 20, 33, 37, 46, 47, 48, 49, 50, 184, 190, 191],
+    ),
     ("GENE", "Genes & Molecular Sequences", &[28, 85, 86, 87, 88]),
     ("GEOG", "Geographic Areas", &[83]),
     (
         "LIVB",
         "Living Beings",
-        &[1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15, 16, 96, 97, 98, 99, 100, 101, 194, 204],
+        &[
+            1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15, 16, 96, 97, 98, 99, 100, 101, 194,
+            204,
+        ],
     ),
     ("OBJC", "Objects", &[71, 72, 73, 167, 168]),
     ("OCCU", "Occupations", &[90, 91]),
@@ -189,7 +237,10 @@ mod tests {
 
     #[test]
     fn no_semantic_type_is_in_two_groups() {
-        let mut all: Vec<u16> = UMLS_GROUPS.iter().flat_map(|(_, _, types)| types.iter().copied()).collect();
+        let mut all: Vec<u16> = UMLS_GROUPS
+            .iter()
+            .flat_map(|(_, _, types)| types.iter().copied())
+            .collect();
         let count = all.len();
         all.sort_unstable();
         all.dedup();

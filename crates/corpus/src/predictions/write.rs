@@ -22,7 +22,11 @@ pub fn write_tsv(path: &Path, predictions: &[Prediction]) -> Result<(), Error> {
     let mut file = io::NewFile::create(path)?;
     let mut bytes = encode(&header(&extra))?;
     for (i, prediction) in predictions.iter().enumerate() {
-        bytes.extend(encode(&cells(prediction, &extra, &Location::line(path, i + 2))?)?);
+        bytes.extend(encode(&cells(
+            prediction,
+            &extra,
+            &Location::line(path, i + 2),
+        )?)?);
         file.write_all(&bytes).map_err(Error::io(path))?;
         bytes.clear();
     }
@@ -79,8 +83,13 @@ impl TsvWriter {
         let Some((keep_bytes, rows)) = whole_rows(path, &header(extra_columns))? else {
             return Ok((TsvWriter::create(path, extra_columns)?, 0));
         };
-        let mut file = OpenOptions::new().write(true).open(path).map_err(Error::io(path))?;
-        file.set_len(keep_bytes).and_then(|()| file.seek(SeekFrom::End(0))).map_err(Error::io(path))?;
+        let mut file = OpenOptions::new()
+            .write(true)
+            .open(path)
+            .map_err(Error::io(path))?;
+        file.set_len(keep_bytes)
+            .and_then(|()| file.seek(SeekFrom::End(0)))
+            .map_err(Error::io(path))?;
         let writer = TsvWriter {
             path: path.to_path_buf(),
             file: BufWriter::new(file),
@@ -121,7 +130,10 @@ impl TsvWriter {
     /// [`Error::Io`].
     pub fn finish(mut self) -> Result<(), Error> {
         self.flush()?;
-        self.file.get_ref().sync_all().map_err(Error::io(&self.path))
+        self.file
+            .get_ref()
+            .sync_all()
+            .map_err(Error::io(&self.path))
     }
 
     fn put(&mut self, bytes: &[u8]) -> Result<(), Error> {
@@ -131,7 +143,9 @@ impl TsvWriter {
 
 /// Length in bytes of the whole rows of a file, and how many there are; `None` if not even the header is whole.
 fn whole_rows(path: &Path, header: &[String]) -> Result<Option<(u64, usize)>, Error> {
-    let Some(length) = ended_length(path)? else { return Ok(None) };
+    let Some(length) = ended_length(path)? else {
+        return Ok(None);
+    };
     let mut reader = Rows::open(path)?;
     if reader.header() != header {
         return Err(Error::Structure {
@@ -167,10 +181,18 @@ fn ended_length(path: &Path) -> Result<Option<u64>, Error> {
     let mut bytes = Vec::new();
     match File::open(path) {
         Err(e) if e.kind() == std::io::ErrorKind::NotFound => return Ok(None),
-        Err(e) => return Err(Error::Io { path: path.to_path_buf(), source: e }),
+        Err(e) => {
+            return Err(Error::Io {
+                path: path.to_path_buf(),
+                source: e,
+            });
+        }
         Ok(mut file) => file.read_to_end(&mut bytes).map_err(Error::io(path))?,
     };
-    Ok(bytes.iter().rposition(|&b| b == b'\n').map(|position| position as u64 + 1))
+    Ok(bytes
+        .iter()
+        .rposition(|&b| b == b'\n')
+        .map(|position| position as u64 + 1))
 }
 
 impl Rows {
@@ -181,11 +203,19 @@ impl Rows {
 }
 
 fn header(extra: &[String]) -> Vec<String> {
-    COLUMNS.iter().map(|c| (*c).to_owned()).chain(extra.iter().cloned()).collect()
+    COLUMNS
+        .iter()
+        .map(|c| (*c).to_owned())
+        .chain(extra.iter().cloned())
+        .collect()
 }
 
 fn cells(prediction: &Prediction, extra: &[String], at: &Location) -> Result<Vec<String>, Error> {
-    if let Some((name, _)) = prediction.extra.iter().find(|(name, _)| !extra.contains(name)) {
+    if let Some((name, _)) = prediction
+        .extra
+        .iter()
+        .find(|(name, _)| !extra.contains(name))
+    {
         return Err(Error::Structure {
             at: at.clone(),
             problem: format!("extra column {name:?} was not announced when the file was started"),
@@ -216,20 +246,34 @@ fn cells(prediction: &Prediction, extra: &[String], at: &Location) -> Result<Vec
         p.probability.map_or_else(String::new, number),
         p.margin.map_or_else(String::new, number),
     ];
-    let value = |name: &String| p.extra.iter().find(|(n, _)| n == name).map_or_else(String::new, |(_, v)| v.clone());
+    let value = |name: &String| {
+        p.extra
+            .iter()
+            .find(|(n, _)| n == name)
+            .map_or_else(String::new, |(_, v)| v.clone())
+    };
     cells.extend(extra.iter().map(value));
     Ok(cells)
 }
 
 /// Shortest digits that read back as the same number; NaN as an empty cell.
 fn number(value: f64) -> String {
-    if value.is_nan() { String::new() } else { format!("{value:?}") }
+    if value.is_nan() {
+        String::new()
+    } else {
+        format!("{value:?}")
+    }
 }
 
 /// One line of the file.
 fn encode(cells: &[String]) -> Result<Vec<u8>, Error> {
-    let to_error = |e: std::io::Error| Error::Io { path: PathBuf::from("a table row"), source: e };
-    let mut writer = csv::WriterBuilder::new().delimiter(b'\t').from_writer(Vec::new());
+    let to_error = |e: std::io::Error| Error::Io {
+        path: PathBuf::from("a table row"),
+        source: e,
+    };
+    let mut writer = csv::WriterBuilder::new()
+        .delimiter(b'\t')
+        .from_writer(Vec::new());
     writer.write_record(cells).map_err(|e| to_error(e.into()))?;
     writer.into_inner().map_err(|e| to_error(e.into_error()))
 }
