@@ -13,7 +13,7 @@
 //! Cost: one pass over the names and one sort of (name, word position) pairs, 16 bytes each. 76,000 names take about
 //! a fifth of a second.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::HashMap;
 
 use syncabel_kb::{ConceptId, GroupId, Kb};
 
@@ -21,8 +21,12 @@ use super::english;
 use crate::contexts::TrainSentences;
 use crate::generator::stable_hash;
 
-/// Names of one concept that differ in a pair of words, at least so many times, for the pair to count.
-const MIN_SUPPORT: u32 = 3;
+/// So many concepts must have two names that differ in a pair of words for the pair to count.
+const MIN_SUPPORT: u32 = 4;
+/// Share of the rarer word's concepts that must support a pair, unless [`AMPLE_SUPPORT`] concepts do.
+const MIN_COVERAGE: f64 = 0.1;
+/// So many concepts are enough for the words that stand in thousands of names (`disease`, `hereditary`).
+const AMPLE_SUPPORT: u32 = 20;
 /// Share of all occurrences of a pair that must be inside one concept.
 const MIN_RELIABILITY: f64 = 0.6;
 /// A word in at most so many concepts is rare: an eponym, a gene, a place.
@@ -40,10 +44,10 @@ pub(super) struct Lexicon {
     owners: HashMap<(GroupId, u64), Owner>,
     synonyms: HashMap<String, Vec<String>>,
     concepts_of_word: HashMap<String, u32>,
-    /// Lower-cased word to (seen in lower case, seen capitalised, the capitalised form) in human sentences.
-    human_case: HashMap<String, (u32, u32)>,
-    /// Words that names in mixed case write in capitals throughout.
-    acronyms: HashSet<String>,
+    /// Lower-cased word to (seen in lower case, seen capitalised), inside human sentences and names written like them.
+    inner_case: HashMap<String, (u32, u32)>,
+    /// Lower-cased word to (written in capitals throughout, written otherwise) in names of mixed case.
+    acronyms: HashMap<String, (u32, u32)>,
 }
 
 impl Lexicon {
@@ -52,8 +56,8 @@ impl Lexicon {
             owners: HashMap::with_capacity(kb.name_count() * 2),
             synonyms: HashMap::new(),
             concepts_of_word: HashMap::new(),
-            human_case: HashMap::new(),
-            acronyms: HashSet::new(),
+            inner_case: HashMap::new(),
+            acronyms: HashMap::new(),
         };
         let mut slots = Vec::new();
         let mut vocabulary = Vocabulary::default();
@@ -61,15 +65,18 @@ impl Lexicon {
             for name in kb.names(group) {
                 lexicon.note_owner(group, name.text, name.concept);
                 lexicon.note_acronyms(name.text);
+                if is_sentence_case(name.text) {
+                    lexicon.note_inner_case(name.text);
+                }
                 note_slots(&mut slots, &mut vocabulary, name.text, name.concept);
             }
         }
         lexicon.concepts_of_word = concepts_per_word(&slots, &vocabulary);
-        lexicon.synonyms = word_pairs(&mut slots, &vocabulary);
+        lexicon.synonyms = word_pairs(&mut slots, &vocabulary, &lexicon.concepts_of_word);
         for (group, _) in kb.groups() {
             contexts
                 .of_group(group)
-                .for_each(|sentence| lexicon.note_human_case(&sentence.text));
+                .for_each(|sentence| lexicon.note_inner_case(&sentence.text));
         }
         lexicon
     }
@@ -98,23 +105,43 @@ impl Lexicon {
     }
 
     /// The phrase as it would stand in running text: capitals only where people write them.
+    ///
+    /// A phrase of the style `Blepharophimosis syndrome Ohdo type` already says which words are names; in one of the
+    /// style `Eye Diseases` or `EYE DISEASES` each word is judged by how others write it.
     pub(super) fn decapitalise(&self, phrase: &str) -> String {
-        let shouting = phrase
-            .chars()
-            .filter(|c| c.is_alphabetic())
-            .all(char::is_uppercase);
+        let shouting = !phrase.chars().any(char::is_lowercase);
+        if shouting && !phrase.contains(' ') {
+            return self.decapitalise_shouted_word(phrase);
+        }
+        let written_as_text = is_sentence_case(phrase);
         let words: Vec<&str> = words(phrase).collect();
         let mut out = String::with_capacity(phrase.len());
         let mut rest = phrase;
         for (at, word) in words.iter().enumerate() {
             let start = rest.find(word).unwrap_or(0);
             out.push_str(&rest[..start]);
-            let eponym_place = words.get(at + 1).is_some_and(|next| heads_an_eponym(next));
-            out.push_str(&self.decapitalise_word(word, shouting, eponym_place));
             rest = &rest[start + word.len()..];
+            let next = words.get(at + 1).copied();
+            let name_follows = written_as_text && next.is_some_and(|w| w.starts_with(char::is_uppercase));
+            let hyphenated = rest.strip_prefix('-').and(next).is_some_and(|next| self.may_be_eponym(next));
+            let hyphenated = hyphenated || (out.ends_with('-') && self.may_be_eponym(words[at - 1]));
+            let eponym_place = name_follows || hyphenated || next.is_some_and(heads_an_eponym);
+            if written_as_text && at > 0 {
+                out.push_str(word);
+            } else {
+                out.push_str(&self.decapitalise_word(word, shouting, eponym_place));
+            }
         }
         out.push_str(rest);
         out
+    }
+
+    /// `GOUT` is a word, `DFNB67` and `PKU` are none.
+    fn decapitalise_shouted_word(&self, word: &str) -> String {
+        let lower = word.to_lowercase();
+        let (in_lower, in_upper) = self.written(&lower);
+        let acronym = word.chars().any(char::is_numeric) || word.chars().count() <= 6;
+        if in_lower > in_upper || !acronym { lower } else { word.to_owned() }
     }
 
     fn decapitalise_word(&self, word: &str, shouting: bool, eponym_place: bool) -> String {
@@ -123,30 +150,33 @@ impl Lexicon {
         if letters <= 1 || word.chars().any(char::is_numeric) || english::is_roman(word) {
             return word.to_owned(); // X-linked, type A, type II, SCA2
         }
-        if self.acronyms.contains(&lower) && letters <= 6 && (shouting || english::is_acronym(word))
-        {
+        let (as_acronym, otherwise) = self.acronyms.get(&lower).copied().unwrap_or_default();
+        if as_acronym > otherwise && letters <= 6 && (shouting || english::is_acronym(word)) {
             return word.to_uppercase();
         }
-        let mixed =
-            word.chars().skip(1).any(char::is_uppercase) && word.chars().any(char::is_lowercase);
+        let mixed = word.chars().skip(1).any(char::is_uppercase) && word.chars().any(char::is_lowercase);
         if mixed || (!shouting && english::is_acronym(word)) {
             return word.to_owned(); // McLeod, HbS, HIV
         }
-        let (in_lower, in_upper) = self.human_case.get(&lower).copied().unwrap_or_default();
+        let (in_lower, in_upper) = self.written(&lower);
         let eponym = match in_lower + in_upper {
-            0 => {
-                eponym_place
-                    && self.is_rare(&lower)
-                    && !lower.ends_with("ic")
-                    && !lower.ends_with("al")
-            }
+            0 => eponym_place && self.may_be_eponym(word),
             _ => in_upper > in_lower,
         };
-        if eponym {
-            english::capitalise(&lower)
-        } else {
-            lower
-        }
+        if eponym { english::capitalise(&lower) } else { lower }
+    }
+
+    /// A rare word without the ending of an adjective or a disease.
+    fn may_be_eponym(&self, word: &str) -> bool {
+        const NOT_NAMES: [&str; 12] =
+            ["ic", "al", "ous", "ive", "ary", "oma", "emia", "itis", "osis", "pathy", "trophy", "plasia"];
+        let lower = word.to_lowercase();
+        self.is_rare(&lower) && !NOT_NAMES.iter().any(|ending| lower.ends_with(ending))
+    }
+
+    /// How often a word is written in lower case, and how often with a capital, where the place asks for none.
+    fn written(&self, lower: &str) -> (u32, u32) {
+        self.inner_case.get(lower).copied().unwrap_or_default()
     }
 
     fn note_owner(&mut self, group: GroupId, name: &str, concept: ConceptId) {
@@ -162,30 +192,34 @@ impl Lexicon {
     }
 
     fn note_acronyms(&mut self, name: &str) {
-        if name.chars().any(char::is_lowercase) {
-            let acronyms = words(name).filter(|w| english::is_acronym(w) && !english::is_roman(w));
-            self.acronyms.extend(acronyms.map(str::to_lowercase));
+        if !name.chars().any(char::is_lowercase) {
+            return;
+        }
+        for word in words(name).filter(|w| !english::is_roman(w)) {
+            let entry = self.acronyms.entry(word.to_lowercase()).or_default();
+            let capitals = !word.chars().any(char::is_lowercase) && english::is_acronym(word);
+            *(if capitals { &mut entry.0 } else { &mut entry.1 }) += 1;
         }
     }
 
-    /// Counts capitals of words inside a sentence, the first word aside.
-    fn note_human_case(&mut self, sentence: &str) {
-        for word in words(sentence).skip(1) {
+    /// Counts capitals of words inside a sentence, or a name written like one, the first word aside.
+    fn note_inner_case(&mut self, text: &str) {
+        for word in words(text).skip(1) {
             let mut chars = word.chars();
-            let Some(first) = chars.next().filter(|c| c.is_alphabetic()) else {
-                continue;
-            };
+            let Some(first) = chars.next().filter(|c| c.is_alphabetic()) else { continue };
             if chars.as_str().chars().any(char::is_uppercase) {
                 continue;
             }
-            let entry = self.human_case.entry(word.to_lowercase()).or_default();
-            *(if first.is_uppercase() {
-                &mut entry.1
-            } else {
-                &mut entry.0
-            }) += 1;
+            let entry = self.inner_case.entry(word.to_lowercase()).or_default();
+            *(if first.is_uppercase() { &mut entry.1 } else { &mut entry.0 }) += 1;
         }
     }
+}
+
+/// Whether a name is written as in running text: an ordinary word behind the first is in lower case.
+fn is_sentence_case(name: &str) -> bool {
+    let function = |w: &str| matches!(w, "with" | "without" | "from" | "type" | "due" | "into" | "than" | "that");
+    words(name).skip(1).any(|w| w.chars().count() > 3 && !function(w) && !w.chars().any(char::is_uppercase))
 }
 
 /// Pieces of letters and digits.
@@ -280,30 +314,23 @@ fn concepts_per_word(slots: &[Slot], vocabulary: &Vocabulary) -> HashMap<String,
 }
 
 /// Pairs of words that stand for each other: `word -> [other, ...]`, best supported first.
-fn word_pairs(slots: &mut Vec<Slot>, vocabulary: &Vocabulary) -> HashMap<String, Vec<String>> {
+fn word_pairs(
+    slots: &mut Vec<Slot>,
+    vocabulary: &Vocabulary,
+    concepts_of_word: &HashMap<String, u32>,
+) -> HashMap<String, Vec<String>> {
     slots.sort_unstable();
     slots.dedup();
-    let mut within: HashMap<(u32, u32), u32> = HashMap::new();
-    for frame in slots.chunk_by(|a, b| a.0 == b.0) {
-        // Inside a frame, group by concept: the words that one concept puts into it.
-        let mut by_concept: Vec<(ConceptId, u32)> =
-            frame.iter().map(|slot| (slot.2, slot.1)).collect();
-        by_concept.sort_unstable();
-        for of_one in by_concept.chunk_by(|a, b| a.0 == b.0) {
-            for (i, a) in of_one.iter().enumerate() {
-                for b in &of_one[i + 1..] {
-                    *within.entry((a.1, b.1)).or_insert(0) += 1;
-                }
-            }
-        }
-    }
-    within.retain(|pair, support| *support >= MIN_SUPPORT && may_be_synonyms(pair, vocabulary));
-    let across = disagreements(slots, &within);
-    let mut kept: Vec<(u32, u32, u32)> = within
+    let support = support(slots, vocabulary);
+    let across = disagreements(slots, &support);
+    let concepts = |word: u32| concepts_of_word.get(&vocabulary.words[word as usize]).copied().unwrap_or(1);
+    let mut kept: Vec<(u32, u32, u32)> = support
         .into_iter()
-        .filter(|(pair, support)| {
-            let against = across.get(pair).copied().unwrap_or(0);
-            f64::from(*support) / f64::from(support + against) >= MIN_RELIABILITY
+        .filter(|&((a, b), support)| {
+            let against = across.get(&(a, b)).copied().unwrap_or(0);
+            let reliable = f64::from(support) / f64::from(support + against) >= MIN_RELIABILITY;
+            let covered = f64::from(support) / f64::from(concepts(a).min(concepts(b))) >= MIN_COVERAGE;
+            reliable && (covered || support >= AMPLE_SUPPORT)
         })
         .map(|((a, b), support)| (support, a, b))
         .collect();
@@ -317,13 +344,67 @@ fn word_pairs(slots: &mut Vec<Slot>, vocabulary: &Vocabulary) -> HashMap<String,
     synonyms
 }
 
-/// Whether a pair is about meaning: no digits, numerals or single letters, and not just two numbers of one noun.
-fn may_be_synonyms(&(a, b): &(u32, u32), vocabulary: &Vocabulary) -> bool {
-    let words = [&vocabulary.words[a as usize], &vocabulary.words[b as usize]];
-    words.iter().all(|w| {
-        w.chars().count() > 2
-            && w.chars().all(char::is_alphabetic)
-            && !english::is_roman(&w.to_uppercase())
+/// In how many concepts two names differ in just this pair of words, for pairs with enough of them.
+fn support(slots: &[Slot], vocabulary: &Vocabulary) -> HashMap<(u32, u32), u32> {
+    let mut witnesses: Vec<(u32, u32, ConceptId)> = Vec::new();
+    for frame in slots.chunk_by(|a, b| a.0 == b.0) {
+        let mut by_concept: Vec<(ConceptId, u32)> = frame.iter().map(|slot| (slot.2, slot.1)).collect();
+        by_concept.sort_unstable();
+        for of_one in by_concept.chunk_by(|a, b| a.0 == b.0) {
+            for (i, a) in of_one.iter().enumerate() {
+                witnesses.extend(of_one[i + 1..].iter().map(|b| (a.1, b.1, a.0)));
+            }
+        }
+    }
+    witnesses.sort_unstable();
+    witnesses.dedup();
+    let pairs = witnesses.chunk_by(|x, y| (x.0, x.1) == (y.0, y.1));
+    let counted = pairs.map(|pair| ((pair[0].0, pair[0].1), pair.len() as u32));
+    counted.filter(|(pair, support)| *support >= MIN_SUPPORT && may_be_synonyms(*pair, vocabulary)).collect()
+}
+
+/// Opposites that terminologies sometimes file under one concept. A qualifier must matter.
+const OPPOSITES: [(&str, &str); 10] = [
+    ("benign", "malignant"),
+    ("lower", "upper"),
+    ("complete", "partial"),
+    ("acute", "chronic"),
+    ("left", "right"),
+    ("dominant", "recessive"),
+    ("primary", "secondary"),
+    ("external", "internal"),
+    ("acquired", "congenital"),
+    ("cryptogenic", "symptomatic"),
+];
+
+/// Whether a pair is about meaning: no digits, numerals or short words, no opposites, not two numbers of one noun.
+fn may_be_synonyms((a, b): (u32, u32), vocabulary: &Vocabulary) -> bool {
+    let (a, b) = (vocabulary.words[a as usize].as_str(), vocabulary.words[b as usize].as_str());
+    let is_word = |w: &str| {
+        w.chars().count() > 2 && w.chars().all(char::is_alphabetic) && !english::is_roman(&w.to_uppercase())
+    };
+    let opposites = OPPOSITES.iter().any(|pair| *pair == (a, b) || *pair == (b, a));
+    is_word(a) && is_word(b) && !opposites && !is_inflection(a, b)
+}
+
+/// Whether two words are singular and plural of one, Greek and Latin plurals included.
+fn is_inflection(a: &str, b: &str) -> bool {
+    const ENDINGS: [(&str, &str); 9] = [
+        ("", "s"),
+        ("", "es"),
+        ("y", "ies"),
+        ("is", "es"),
+        ("is", "ides"),
+        ("us", "i"),
+        ("a", "ata"),
+        ("ex", "ices"),
+        ("ex", "exes"),
+    ];
+    ENDINGS.iter().any(|(one, many)| {
+        let same = |x: &str, y: &str| {
+            matches!((x.strip_suffix(one), y.strip_suffix(many)), (Some(p), Some(q)) if p == q)
+        };
+        same(a, b) || same(b, a)
     })
 }
 

@@ -120,7 +120,7 @@ fn name_order<'k>(names: &[Name<'k>], rng: &mut ChaCha8Rng) -> Vec<Name<'k>> {
     let mut seen = HashSet::new();
     let mut ranked: Vec<(u8, Name<'k>)> = Vec::with_capacity(shuffled.len());
     for name in shuffled {
-        let unwieldy = name.text.chars().count() > MAX_NAME_CHARS || name.text.contains(';');
+        let unwieldy = name.text.chars().count() > MAX_NAME_CHARS || name.text.contains([';', '&']);
         let repeated = !seen.insert(lexicon::bag(name.text));
         ranked.push((if unwieldy { 2 } else { u8::from(repeated) }, name));
     }

@@ -278,7 +278,7 @@ fn synonym_word(name: &str, material: &Material<'_>, rng: &mut ChaCha8Rng) -> Op
         .collect();
     let word = *replaceable.choose(rng)?;
     let synonyms = material.lexicon.synonyms(&word.to_lowercase());
-    let synonym = synonyms[..synonyms.len().min(4)].choose(rng)?;
+    let synonym = synonyms[..synonyms.len().min(3)].choose(rng)?;
     if words(name).any(|other| other.eq_ignore_ascii_case(synonym)) {
         return None;
     }

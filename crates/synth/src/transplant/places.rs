@@ -94,58 +94,51 @@ const NO_NOUN: [&str; 60] = [
 pub(super) struct Slot<'a> {
     pub(super) sentence: &'a Sentence,
     pub(super) place: Place,
-    acronym: bool,
 }
 
-/// The sentences of one group, least used first.
+/// The sentences of one group, least used first: those whose place asks for a noun that can be counted (`an ...`,
+/// plural), and the others. One queue for both would fill its front with places that nothing fits.
 pub(super) struct Queue<'a> {
-    slots: VecDeque<Slot<'a>>,
+    countable: VecDeque<Slot<'a>>,
+    neutral: VecDeque<Slot<'a>>,
+    /// Uses so far of the countable places, in units of their number.
+    countable_uses: usize,
+    neutral_uses: usize,
 }
 
 impl<'a> Queue<'a> {
     pub(super) fn new(contexts: &'a TrainSentences, group: GroupId, seed: u64) -> Self {
-        let mut slots: Vec<Slot<'a>> = contexts
-            .of_group(group)
-            .filter(|s| is_usable(s))
-            .map(Slot::new)
-            .collect();
+        let mut slots: Vec<Slot<'a>> = contexts.of_group(group).filter(|s| is_usable(s)).map(Slot::new).collect();
         if slots.is_empty() {
-            slots = contexts
-                .of_group(group)
-                .filter(|s| s.single && has_clean_edges(s))
-                .map(Slot::new)
-                .collect();
+            slots = contexts.of_group(group).filter(|s| s.single && has_clean_edges(s)).map(Slot::new).collect();
         }
-        slots.shuffle(&mut ChaCha8Rng::seed_from_u64(stable_hash(
-            seed,
-            &[b"queue", &group.0.to_le_bytes()],
-        )));
-        Queue {
-            slots: slots.into(),
-        }
+        slots.shuffle(&mut ChaCha8Rng::seed_from_u64(stable_hash(seed, &[b"queue", &group.0.to_le_bytes()])));
+        let (countable, neutral): (Vec<_>, Vec<_>) = slots.into_iter().partition(|slot| slot.wants_countable());
+        Queue { countable: countable.into(), neutral: neutral.into(), countable_uses: 0, neutral_uses: 0 }
     }
 
-    /// The best place for this name among the next few; a sentence that already says the name is passed over.
+    /// A fitting place for this name among the next few; a sentence that already says the name is passed over.
     pub(super) fn take(&mut self, name: &str) -> Option<Slot<'a>> {
+        let countable = english::number(name) != Number::Mass && !is_acronym(name);
+        // Rounds through each queue so far; the one that lags behind is next.
+        let lagging = self.countable_uses * self.neutral.len() <= self.neutral_uses * self.countable.len();
+        let from_countable = !self.countable.is_empty() && (self.neutral.is_empty() || (countable && lagging));
+        let (slots, uses) = if from_countable {
+            (&mut self.countable, &mut self.countable_uses)
+        } else {
+            (&mut self.neutral, &mut self.neutral_uses)
+        };
         let folded = name.to_lowercase();
-        let acronym = is_acronym(name);
-        let number = english::number(name);
         let misfit = |slot: &Slot<'_>| {
             let says_it = slot.sentence.text.to_lowercase().contains(&folded);
-            let countless = slot.place.number == Number::Plural || slot.place.indefinite;
-            let wrong_number = countless && (acronym || number == Number::Mass);
             let clumsy = slot.place.modifier && (words(name).count() > 4 || name.contains(','));
-            u32::from(says_it) * 8
-                + u32::from(wrong_number) * 4
-                + u32::from(clumsy) * 2
-                + u32::from(slot.acronym != acronym)
+            u32::from(says_it) * 2 + u32::from(clumsy)
         };
-        let near = self.slots.iter().take(LOOK_AHEAD).enumerate();
-        let best = near
-            .min_by_key(|(at, slot)| (misfit(slot), *at))
-            .map(|(at, _)| at)?;
-        let slot = self.slots.remove(best)?;
-        self.slots.push_back(slot);
+        let near = slots.iter().take(LOOK_AHEAD).enumerate();
+        let best = near.min_by_key(|(at, slot)| (misfit(slot), *at)).map(|(at, _)| at)?;
+        let slot = slots.remove(best)?;
+        slots.push_back(slot);
+        *uses += 1;
         Some(slot)
     }
 }
@@ -159,11 +152,11 @@ impl<'a> Slot<'a> {
             indefinite: indefinite_before(before).is_some(),
             modifier: noun_follows(after),
         };
-        Slot {
-            sentence,
-            place,
-            acronym: is_acronym(&sentence.surface),
-        }
+        Slot { sentence, place }
+    }
+
+    fn wants_countable(&self) -> bool {
+        self.place.number == Number::Plural || self.place.indefinite
     }
 }
 
