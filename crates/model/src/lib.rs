@@ -6,6 +6,7 @@ mod checkpoint;
 mod config;
 mod device;
 mod error;
+mod gguf_tokenizer;
 mod hub;
 mod llama;
 mod packing;

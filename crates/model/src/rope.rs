@@ -95,15 +95,25 @@ impl Angles {
     }
 }
 
+/// What a scaling divides each frequency by.
+pub(crate) fn divisors(config: &LlamaConfig, scaling: &RopeScaling) -> Vec<f32> {
+    plain_frequencies(config)
+        .map(|plain| plain / scale(plain, Some(scaling)))
+        .collect()
+}
+
 /// One frequency per pair, `head_dim / 2` of them, after scaling.
 fn inverse_frequencies(config: &LlamaConfig) -> Vec<f32> {
-    (0..config.head_dim / 2)
-        .map(|i| {
-            let exponent = (2 * i) as f32 / config.head_dim as f32;
-            let plain = 1.0 / (config.rope_theta.powf(f64::from(exponent))) as f32;
-            scale(plain, config.rope_scaling.as_ref())
-        })
+    plain_frequencies(config)
+        .map(|plain| scale(plain, config.rope_scaling.as_ref()))
         .collect()
+}
+
+fn plain_frequencies(config: &LlamaConfig) -> impl Iterator<Item = f32> {
+    (0..config.head_dim / 2).map(|i| {
+        let exponent = (2 * i) as f32 / config.head_dim as f32;
+        1.0 / (config.rope_theta.powf(f64::from(exponent))) as f32
+    })
 }
 
 fn scale(frequency: f32, scaling: Option<&RopeScaling>) -> f32 {
