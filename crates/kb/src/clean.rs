@@ -4,12 +4,17 @@
 //! marks of the model's input and keeps every character offset. [`clean_name`] goes further and is
 //! for KB names only.
 
+use std::borrow::Cow;
+
 /// Trailing markers of "not otherwise specified", in English and in Spanish or French.
 const UNSPECIFIED: [&str; 6] = ["(NOS)", ", NOS", " NOS", "(SAI)", ", SAI", " SAI"];
 
 /// Which steps [`clean_name_with`] takes beyond [`clean_text`] and white space.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct NameCleaning {
+    /// Resolve XML character references such as `&apos;` and `&#233;`: MEDIC and MeSH exports
+    /// have more than a thousand of them, and no text that is linked ever has.
+    pub decode_references: bool,
     /// Strip trailing `(NOS)`, `, NOS`, ` NOS` and the `SAI` equivalents, repeatedly.
     pub strip_unspecified: bool,
     /// Upper-case the first character.
@@ -19,6 +24,7 @@ pub struct NameCleaning {
 impl Default for NameCleaning {
     fn default() -> Self {
         Self {
+            decode_references: true,
             strip_unspecified: true,
             uppercase_first: true,
         }
@@ -47,7 +53,7 @@ pub fn clean_text(text: &str) -> String {
     text.chars().map(clean_char).collect()
 }
 
-/// Cleans a KB name: [`clean_text`], runs of white space to one space, outer white space off,
+/// Cleans a KB name: XML character references resolved, [`clean_text`], runs of white space to one space, outer white space off,
 /// trailing "not otherwise specified" markers off, first character upper-cased.
 ///
 /// The result may be empty (`"(NOS)"`); what then happens is for [`crate::build()`] to say.
@@ -62,6 +68,10 @@ pub fn clean_name(name: &str) -> String {
 
 /// [`clean_name`] with single steps switched off.
 pub fn clean_name_with(name: &str, steps: NameCleaning) -> String {
+    let name = match steps.decode_references && name.contains('&') {
+        true => Cow::Owned(decode_references(name)),
+        false => Cow::Borrowed(name),
+    };
     let mut clean = String::with_capacity(name.len());
     for word in name.split_whitespace() {
         if !clean.is_empty() {
@@ -76,6 +86,44 @@ pub fn clean_name_with(name: &str, steps: NameCleaning) -> String {
         uppercase_first(&mut clean);
     }
     clean
+}
+
+/// Resolves the references of XML; what is none stays as it is.
+fn decode_references(name: &str) -> String {
+    let mut decoded = String::with_capacity(name.len());
+    let mut rest = name;
+    while let Some((before, after)) = rest.split_once('&') {
+        decoded.push_str(before);
+        let reference = after.split_once(';');
+        rest = match reference.and_then(|(body, rest)| Some((referenced(body)?, rest))) {
+            Some((c, rest)) => {
+                decoded.push(c);
+                rest
+            }
+            None => {
+                decoded.push('&');
+                after
+            }
+        };
+    }
+    decoded.push_str(rest);
+    decoded
+}
+
+fn referenced(body: &str) -> Option<char> {
+    let code = match body {
+        "apos" => return Some('\''),
+        "quot" => return Some('"'),
+        "amp" => return Some('&'),
+        "lt" => return Some('<'),
+        "gt" => return Some('>'),
+        _ => body.strip_prefix('#')?,
+    };
+    let number = match code.strip_prefix('x') {
+        Some(hexadecimal) => u32::from_str_radix(hexadecimal, 16),
+        None => code.parse(),
+    };
+    number.ok().and_then(char::from_u32)
 }
 
 /// Strips while anything can be stripped: `Pain, NOS (NOS)` needs two rounds.
@@ -119,6 +167,13 @@ mod tests {
             ("", ""),
             ("œdème", "Œdème"),
             ("{x}[y]", "(x)(y)"),
+            ("von Gierke&apos;s Disease", "Von Gierke's Disease"),
+            ("m&#233;ni&#xe8;re", "Ménière"),
+            (
+                "R&D; &; &nope; &#xfffffff; a & b",
+                "R&D; &; &nope; &#xfffffff; a & b",
+            ),
+            ("AT&amp;T", "AT&T"),
         ] {
             assert_eq!(clean_name(raw), clean, "{raw:?}");
             assert_eq!(clean_name(clean), clean, "cleaning twice changes {clean:?}");
@@ -128,10 +183,11 @@ mod tests {
     #[test]
     fn steps_switch_off() {
         let steps = NameCleaning {
+            decode_references: false,
             strip_unspecified: false,
             uppercase_first: false,
         };
-        assert_eq!(clean_name_with("pain, NOS", steps), "pain, NOS");
+        assert_eq!(clean_name_with("pain&apos;, NOS", steps), "pain&apos;, NOS");
     }
 
     #[test]

@@ -320,7 +320,8 @@ impl<'a> Concept<'a> {
     pub fn definitions(self) -> impl Iterator<Item = &'a str> {
         let parts = &self.kb.parts;
         let starts = parts.numbers(Part::ConceptDefinitions);
-        let bound = |index| starts.get(index).unwrap_or(0) as usize;
+        let rows = self.kb.manifest.counts.definitions as usize;
+        let bound = |index| (starts.get(index).unwrap_or(0) as usize).min(rows);
         (bound(self.id.index())..bound(self.id.index() + 1))
             .map(|row| parts.strings(Part::Definitions).get(row))
     }

@@ -109,15 +109,12 @@ impl Manifest {
             parts,
             checksum: None,
         };
-        manifest.checksum = Some(manifest.compute_checksum());
+        manifest.checksum = Some(Digest::of_bytes(manifest.to_json().as_bytes()));
         manifest
     }
 
     pub(crate) fn to_json(&self) -> String {
-        let mut json = serde_json::to_string_pretty(self)
-            .unwrap_or_else(|error| unreachable!("a manifest is plain data: {error}"));
-        json.push('\n');
-        json
+        pretty(self)
     }
 
     /// Parses and checks everything that the manifest says about itself.
@@ -127,7 +124,7 @@ impl Manifest {
             problem,
         };
         // Magic and version first: another version may well have other fields.
-        let value: serde_json::Value = serde_json::from_slice(json)
+        let mut value: serde_json::Value = serde_json::from_slice(json)
             .map_err(|error| not_a_kb(format!("the manifest is no JSON: {error}")))?;
         if value.get("magic").and_then(|magic| magic.as_str()) != Some(MAGIC) {
             return Err(not_a_kb(format!(
@@ -150,35 +147,40 @@ impl Manifest {
         }
         let manifest: Self = serde_json::from_slice(json)
             .map_err(|error| Error::corrupt(path, format!("the manifest: {error}")))?;
-        let found = manifest.compute_checksum();
-        if let Some(expected) = manifest.checksum.filter(|&expected| expected != found) {
-            return Err(Error::DigestMismatch {
-                path: path.to_owned(),
-                expected,
-                found,
-            });
-        }
-        if manifest.checksum.is_none() {
+        let Some(expected) = manifest.checksum else {
             return Err(Error::corrupt(path, "the manifest has no checksum"));
+        };
+        // Over the fields as they stand in the file, so that a later program with more fields
+        // finds the same checksum.
+        if let Some(fields) = value.as_object_mut() {
+            fields.shift_remove("checksum");
         }
-        let found = content_digest(manifest.format_version, &manifest.parts);
-        if found != manifest.digest {
-            return Err(Error::DigestMismatch {
-                path: path.to_owned(),
-                expected: manifest.digest,
-                found,
-            });
-        }
+        check_digest(path, expected, Digest::of_bytes(pretty(&value).as_bytes()))?;
+        check_digest(
+            path,
+            manifest.digest,
+            content_digest(manifest.format_version, &manifest.parts),
+        )?;
         Ok(manifest)
     }
+}
 
-    fn compute_checksum(&self) -> Digest {
-        let bare = Self {
-            checksum: None,
-            ..self.clone()
-        };
-        Digest::of_bytes(bare.to_json().as_bytes())
+fn check_digest(path: &Path, expected: Digest, found: Digest) -> Result<(), Error> {
+    if found == expected {
+        return Ok(());
     }
+    Err(Error::DigestMismatch {
+        path: path.to_owned(),
+        expected,
+        found,
+    })
+}
+
+fn pretty(value: &impl Serialize) -> String {
+    let mut json = serde_json::to_string_pretty(value)
+        .unwrap_or_else(|error| unreachable!("a manifest is plain data: {error}"));
+    json.push('\n');
+    json
 }
 
 fn content_digest(format_version: u32, parts: &[PartInfo]) -> Digest {

@@ -71,6 +71,7 @@ impl Kb {
                     found,
                 })
             })?;
+        self.check_shapes()?;
         Part::ALL.into_par_iter().try_for_each(|part| {
             self.check_content(part)
                 .map_err(|problem| Error::corrupt(&self.part_path(part), problem))
@@ -211,4 +212,121 @@ fn map(path: &Path, expected_bytes: u64) -> Result<Bytes, Error> {
     // replaces whole folders.
     let map = unsafe { memmap2::Mmap::map(&file) }.map_err(|source| Error::io(path, source))?;
     Ok(Bytes::Mapped(map))
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::{BuildOptions, ConceptId, GroupId, NameId, RawConcept, build, lookup};
+
+    fn kb() -> Kb {
+        let concept = |code: &str, alt: &str, names: &[&str], groups: &[&str]| {
+            let owned = |texts: &[&str]| texts.iter().map(|&text| text.to_owned()).collect();
+            RawConcept {
+                code: code.into(),
+                alt_codes: owned(&[alt]),
+                preferred_name: names[0].into(),
+                names: owned(names),
+                groups: owned(groups),
+                semantic_types: owned(&["T047"]),
+                definitions: owned(&["Words about it."]),
+                parents: owned(&["C0"]),
+                ..RawConcept::default()
+            }
+        };
+        let raw = vec![
+            concept("C1", "1", &["Asthma", "Wheeze"], &["Disease", "Symptom"]),
+            concept("C2", "2", &["Œdème", "Swelling", "Wheeze"], &["Symptom"]),
+            concept("C3", "3", &["Asthma"], &["Disease"]),
+        ];
+        build(raw, Vec::new(), &BuildOptions::default()).unwrap().0
+    }
+
+    /// Replaces a part and makes the manifest agree, as a forger or a broken writer would.
+    fn forge(mut kb: Kb, part: Part, edit: impl FnOnce(&mut Vec<u8>)) -> Kb {
+        let mut bytes = kb.parts.bytes(part).to_vec();
+        edit(&mut bytes);
+        kb.parts.0[part as usize] = Bytes::Owned(bytes);
+        let old = kb.manifest;
+        let infos = kb.parts.infos();
+        kb.manifest = Manifest::new(old.counts, old.sources, old.options, old.decisions, infos);
+        kb
+    }
+
+    /// Calls everything that reads the parts, with ids in and out of range.
+    fn walk(kb: &Kb) -> usize {
+        let mut seen = 0;
+        for group in (0..4).map(GroupId) {
+            for name in kb.names(group) {
+                seen += name.text.len() + usize::from(kb.concept_of(group, name.text).is_some());
+            }
+            for concept in (0..5).map(ConceptId) {
+                seen += kb.names_of(concept, group).count();
+            }
+        }
+        for concept in (0..5).map(|id| kb.concept(ConceptId(id))) {
+            seen += concept.code().len() + concept.preferred_name().len() + concept.names().count();
+            seen += concept.alt_codes().count() + concept.semantic_types().count();
+            seen += concept.parents().count() + concept.groups().count();
+            seen += concept.definitions().count();
+        }
+        for text in ["C1", "2", "asthma", "Œdème", "zzz", ""] {
+            seen += usize::from(lookup(kb, text, None, None, 3).is_empty());
+        }
+        seen + kb.name(NameId(u32::MAX)).text.len()
+    }
+
+    #[test]
+    fn every_part_notices_an_index_out_of_range() {
+        for part in Part::ALL {
+            let last_word = |bytes: &mut Vec<u8>| {
+                let at = bytes.len() - 4;
+                bytes[at..].copy_from_slice(&0x7fff_ffffu32.to_le_bytes());
+            };
+            let is_text = part.file().ends_with(".str");
+            let forged = match is_text {
+                true => forge(kb(), part, |bytes| *bytes.last_mut().unwrap() = 0xff),
+                false => forge(kb(), part, last_word),
+            };
+            walk(&forged);
+            let error = forged.verify().expect_err(part.file());
+            assert!(matches!(error, Error::Corrupt { .. }), "{error}");
+            assert!(error.to_string().contains(part.file()), "{error}");
+        }
+    }
+
+    #[test]
+    fn a_changed_byte_is_a_digest_mismatch() {
+        for part in Part::ALL {
+            let mut kb = kb();
+            let mut bytes = kb.parts.bytes(part).to_vec();
+            bytes[0] ^= 1;
+            kb.parts.0[part as usize] = Bytes::Owned(bytes);
+            assert!(matches!(kb.verify(), Err(Error::DigestMismatch { .. })));
+        }
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(500))]
+        #[test]
+        fn no_forgery_makes_an_accessor_panic(
+            part in 0..Part::ALL.len(),
+            place in any::<prop::sample::Index>(),
+            value in prop_oneof![any::<u32>(), 0u32..12],
+            cut in 0usize..2,
+        ) {
+            let forged = forge(kb(), Part::ALL[part], |bytes| {
+                let words = bytes.len() / 4;
+                if words > 0 {
+                    let at = place.index(words) * 4;
+                    bytes[at..at + 4].copy_from_slice(&value.to_le_bytes());
+                }
+                bytes.truncate(bytes.len() - cut);
+            });
+            walk(&forged);
+            let _ = forged.verify();
+        }
+    }
 }

@@ -43,6 +43,7 @@ pub(super) fn group_names(concepts: &[RawConcept]) -> Result<Vec<String>, Error>
 
 fn normalise(concept: &mut RawConcept) -> Result<(), Error> {
     trim(&mut concept.code);
+    concept.names.sort_unstable(); // the preferred one is known apart
     let lists = [
         &mut concept.alt_codes,
         &mut concept.groups,

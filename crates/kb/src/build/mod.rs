@@ -35,6 +35,8 @@ pub struct BuildOptions {
     pub empty_names: EmptyNames,
     /// What to do with two concepts of the same code that differ.
     pub duplicate_codes: DuplicateCodes,
+    /// Beyond the paper: resolve XML character references such as `&apos;` in names.
+    pub decode_references: bool,
     /// Strip trailing `NOS` and `SAI` from names.
     pub strip_unspecified: bool,
     /// Upper-case the first character of names.
@@ -58,6 +60,7 @@ impl Default for BuildOptions {
         Self {
             empty_names: EmptyNames::Refuse,
             duplicate_codes: DuplicateCodes::Refuse,
+            decode_references: true,
             strip_unspecified: true,
             uppercase_first: true,
             level_1: true,
@@ -162,6 +165,7 @@ fn clean_one(
     report: &mut BuildReport,
 ) -> Result<CleanConcept, Error> {
     let steps = NameCleaning {
+        decode_references: options.decode_references,
         strip_unspecified: options.strip_unspecified,
         uppercase_first: options.uppercase_first,
     };

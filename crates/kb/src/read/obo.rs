@@ -51,7 +51,8 @@ impl Reader {
             };
             return Ok(());
         }
-        let Some((tag, value)) = line.split_once(':') else {
+        let parts = line.split_once(':');
+        let Some((tag, value)) = parts.filter(|(tag, _)| !tag.contains(char::is_whitespace)) else {
             return Err(place.syntax(format!("`{line}` is neither a stanza nor `tag: value`")));
         };
         let value = value.trim();
