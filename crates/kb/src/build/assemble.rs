@@ -137,11 +137,7 @@ fn put_vocabulary(
     concepts: &[RawConcept],
     of: impl Fn(&RawConcept) -> &Vec<String>,
 ) -> Result<(), Error> {
-    let distinct: BTreeSet<&str> = concepts
-        .iter()
-        .flat_map(|c| of(c))
-        .map(String::as_str)
-        .collect();
+    let distinct: BTreeSet<&str> = concepts.iter().flat_map(&of).map(String::as_str).collect();
     let distinct: Vec<&str> = distinct.into_iter().collect();
     let rows = concepts.iter().map(|concept| {
         let found = of(concept)
