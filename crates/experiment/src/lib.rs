@@ -1,1 +1,22 @@
-//! placeholder
+//! The YAML experiment runner behind the `syncabel` command.
+//!
+//! An experiment file says everything a run depends on: terminology, corpora, synthesis, starting model, composition,
+//! training, decoding, scoring. [`config`] reads it, [`overrides`] expands `--set` and `matrix:`, [`pipeline`] runs a
+//! cell stage by stage over [`stage`]s that are done once, [`report`] draws tables and figures over all cells.
+//!
+//! Nobody depends on this crate; its public face is the command line ([`cli`]) and the experiment file ([`config`]).
+
+pub mod cli;
+pub mod config;
+pub mod error;
+pub mod human;
+pub mod machine;
+pub mod overrides;
+pub mod pipeline;
+pub mod progress;
+pub mod report;
+pub mod scratch;
+pub mod stage;
+pub mod start;
+pub mod synthesis;
+pub mod training;

@@ -1,0 +1,150 @@
+//! `syncabel kb`: terminology files to a KB artefact, and a look inside.
+
+use crate::error::BadInput;
+use anyhow::Result;
+use std::path::{Path, PathBuf};
+use std::str::FromStr;
+use syncabel_kb::select::TfidfIndex;
+use syncabel_kb::{BuildOptions, Kb, SourceFormat};
+
+/// KB subcommands.
+#[derive(Debug, clap::Subcommand)]
+pub(super) enum Command {
+    /// Read terminology files, clean and disambiguate their names, write a KB.
+    #[command(
+        after_help = "Example: syncabel kb build CTD_diseases.tsv.gz --format medic --group Disorders --out medic.kb"
+    )]
+    Build(BuildArgs),
+    /// Concepts, names, groups, collisions and bytes of a KB; verifies every checksum.
+    #[command(after_help = "Example: syncabel kb inspect medic.kb")]
+    Inspect(InspectArgs),
+    /// Find concepts by code or name.
+    #[command(after_help = "Example: syncabel kb lookup medic.kb \"hay fever\"")]
+    Lookup(LookupArgs),
+}
+
+/// Arguments of `kb build`.
+#[derive(Debug, clap::Args)]
+pub(super) struct BuildArgs {
+    /// Terminology files, gzipped or not.
+    #[arg(required = true)]
+    sources: Vec<PathBuf>,
+    /// medic, obo, tsv, jsonl or parquet; guessed from each file name where left out.
+    #[arg(long)]
+    format: Option<String>,
+    /// Semantic group of concepts that name none.
+    #[arg(long)]
+    group: Option<String>,
+    /// A YAML file with build options (cleaning and disambiguation).
+    #[arg(long, value_name = "YAML")]
+    options: Option<PathBuf>,
+    /// Folder to write.
+    #[arg(long)]
+    out: PathBuf,
+    /// Print the report as JSON.
+    #[arg(long)]
+    json: bool,
+}
+
+/// Arguments of `kb inspect`.
+#[derive(Debug, clap::Args)]
+pub(super) struct InspectArgs {
+    /// KB folder.
+    kb: PathBuf,
+    /// Print JSON.
+    #[arg(long)]
+    json: bool,
+}
+
+/// Arguments of `kb lookup`.
+#[derive(Debug, clap::Args)]
+pub(super) struct LookupArgs {
+    /// KB folder.
+    kb: PathBuf,
+    /// A code or a name.
+    query: String,
+    /// Look for names in this semantic group only.
+    #[arg(long)]
+    group: Option<String>,
+    /// Nearest names shown (TF-IDF over character 3-grams); 0 for none.
+    #[arg(long, default_value_t = 5)]
+    nearest: usize,
+    /// Print JSON.
+    #[arg(long)]
+    json: bool,
+}
+
+pub(super) fn run(command: Command) -> Result<()> {
+    match command {
+        Command::Build(args) => build(args),
+        Command::Inspect(args) => inspect(args),
+        Command::Lookup(args) => lookup(args),
+    }
+}
+
+fn build(args: BuildArgs) -> Result<()> {
+    let options = match &args.options {
+        Some(path) => read_options(path)?,
+        None => BuildOptions::default(),
+    };
+    let mut concepts = Vec::new();
+    let mut digests = Vec::new();
+    for path in &args.sources {
+        let format = source_format(path, args.format.as_deref())?;
+        let source = syncabel_kb::load(path, format, args.group.as_deref())?;
+        concepts.extend(source.concepts);
+        digests.push(source.digest);
+    }
+    let (kb, report) = syncabel_kb::build(concepts, digests, &options)?;
+    kb.write(&args.out)?;
+    if args.json {
+        println!("{}", serde_json::to_string_pretty(&report)?);
+    } else {
+        print!("{report}");
+    }
+    eprintln!("wrote {} (digest {})", args.out.display(), kb.digest());
+    Ok(())
+}
+
+fn read_options(path: &Path) -> Result<BuildOptions> {
+    let text =
+        std::fs::read_to_string(path).map_err(|e| BadInput(format!("{}: {e}", path.display())))?;
+    serde_yaml::from_str(&text).map_err(|e| BadInput(format!("{}: {e}", path.display())).into())
+}
+
+fn source_format(path: &Path, format: Option<&str>) -> Result<SourceFormat> {
+    match format {
+        Some(name) => Ok(SourceFormat::from_str(name)?),
+        None => crate::pipeline::guess_source(path),
+    }
+}
+
+fn inspect(args: InspectArgs) -> Result<()> {
+    let kb = Kb::open(&args.kb)?;
+    kb.verify()?;
+    let inspection = syncabel_kb::inspect(&kb)?;
+    if args.json {
+        println!("{}", serde_json::to_string_pretty(&inspection)?);
+    } else {
+        print!("{inspection}");
+    }
+    Ok(())
+}
+
+fn lookup(args: LookupArgs) -> Result<()> {
+    let kb = Kb::open(&args.kb)?;
+    let group = args.group.as_deref().map(|name| {
+        let known = || kb.groups().map(|(_, n)| n).collect::<Vec<_>>().join(", ");
+        kb.group_id(name)
+            .ok_or_else(|| BadInput(format!("the KB has no group `{name}`; it has {}", known())))
+    });
+    let group = group.transpose()?;
+    let index = (args.nearest > 0).then(|| TfidfIndex::fit(&kb));
+    let found = syncabel_kb::lookup(&kb, &args.query, group, index.as_ref(), args.nearest);
+    if args.json {
+        println!("{}", serde_json::to_string_pretty(&found)?);
+    } else {
+        print!("{found}");
+    }
+    Ok(())
+}

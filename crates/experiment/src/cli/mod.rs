@@ -1,0 +1,69 @@
+//! One file per subcommand. Data goes to stdout, progress and logs to stderr; exit code 2 for wrong use or bad input, 1
+//! for a job that failed.
+
+mod corpus;
+mod eval;
+mod io;
+mod kb;
+mod link;
+mod report;
+mod run;
+mod synth;
+mod train;
+
+use anyhow::Result;
+use clap::{Parser, Subcommand};
+
+/// Links biomedical mentions to concepts: an autoregressive language model writes a concept's name, a trie of all names
+/// of the semantic group constrains every token.
+#[derive(Debug, Parser)]
+#[command(name = "syncabel", version, arg_required_else_help = true)]
+pub struct Cli {
+    /// More on stderr: -v for progress of single steps, -vv for everything.
+    #[arg(short, long, global = true, action = clap::ArgAction::Count)]
+    verbose: u8,
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Run an experiment or a sweep from a YAML file.
+    Run(run::Args),
+    /// Build, inspect and search knowledge bases.
+    #[command(subcommand)]
+    Kb(kb::Command),
+    /// Count and convert corpora.
+    #[command(subcommand)]
+    Corpus(corpus::Command),
+    /// Make a synthetic corpus for a KB.
+    Synth(synth::Args),
+    /// Run an experiment file up to its trained checkpoint.
+    Train(train::Args),
+    /// Link mentions to concepts.
+    Link(link::Args),
+    /// Score a prediction file.
+    Eval(eval::Args),
+    /// Draw the tables and figures of a finished experiment again.
+    Report(report::Args),
+}
+
+impl Cli {
+    /// Runs the chosen subcommand.
+    ///
+    /// # Errors
+    /// Whatever the subcommand reports; [`crate::error::exit_code`] tells bad input from a failed job.
+    pub fn run(self) -> Result<()> {
+        crate::progress::init_logs(self.verbose);
+        match self.command {
+            Command::Run(args) => run::run(args),
+            Command::Kb(command) => kb::run(command),
+            Command::Corpus(command) => corpus::run(command),
+            Command::Synth(args) => synth::run(args),
+            Command::Train(args) => train::run(args),
+            Command::Link(args) => link::run(args),
+            Command::Eval(args) => eval::run(args),
+            Command::Report(args) => report::run(args),
+        }
+    }
+}

@@ -1,0 +1,190 @@
+//! The human corpus of an experiment: files to documents, documents to examples and mentions.
+
+use crate::config::{CorpusConfig, CorpusFile, Experiment, ExperimentFile, Rules, resolve_path};
+use crate::error::BadInput;
+use anyhow::{Context, Result};
+use serde::Serialize;
+use serde_json::json;
+use std::path::Path;
+use syncabel_corpus::marked::{
+    self, Example, ExampleReport, GroupRule, MarkOptions, MarkedMention,
+};
+use syncabel_corpus::{Corpus, CorpusFormat, Document, PubtatorRules, ReadOptions, Split};
+use syncabel_kb::select::NameSelector;
+use syncabel_kb::{Digest, Kb};
+
+/// The three splits as read.
+#[derive(Debug, Clone)]
+pub struct HumanCorpus {
+    /// Documents to train on.
+    pub train: Corpus,
+    /// Documents that choose the checkpoint.
+    pub validation: Corpus,
+    /// Documents that are scored.
+    pub test: Corpus,
+    /// Digest over the contents of all files and how they are read.
+    pub digest: Digest,
+}
+
+/// Human training rows, split as the experiment asks.
+#[derive(Debug)]
+pub struct HumanExamples {
+    /// Rows to compose with.
+    pub train: Vec<Example>,
+    /// Rows that choose the checkpoint.
+    pub validation: Vec<Example>,
+    /// What was dropped from each split, and why.
+    pub report: DropReport,
+}
+
+/// Dropped annotation, by split.
+#[derive(Debug, Serialize)]
+pub struct DropReport {
+    /// Of the training split.
+    pub train: ExampleReport,
+    /// Of the validation split.
+    pub validation: ExampleReport,
+}
+
+/// Reads the files of all splits.
+///
+/// # Errors
+/// Bad input with file and line; a document id that occurs in two splits.
+pub fn read(file: &ExperimentFile, config: &CorpusConfig) -> Result<HumanCorpus> {
+    let mut digests = Vec::new();
+    let mut split = |key: &str, files: &[CorpusFile], split: Split| -> Result<Corpus> {
+        let mut documents = Vec::new();
+        for (i, entry) in files.iter().enumerate() {
+            let path = resolve_path(
+                &file.path,
+                file.folder(),
+                &format!("corpus.{key}[{i}].path"),
+                &entry.path,
+            )?;
+            let (corpus, digest) = read_file(&path, entry, config, Some(split))?;
+            digests.push(json!([key, digest.to_string(), entry.format, entry.rules]));
+            documents.extend(corpus.documents);
+        }
+        Ok(Corpus { documents })
+    };
+    let train = split("train", &config.train, Split::Train)?;
+    let validation = split("validation", &config.validation, Split::Validation)?;
+    let test = split("test", &config.test, Split::Test)?;
+    refuse_overlap(&test, &[("train", &train), ("validation", &validation)])?;
+    let digest = Digest::of_bytes(serde_json::to_string(&digests)?.as_bytes());
+    Ok(HumanCorpus {
+        train,
+        validation,
+        test,
+        digest,
+    })
+}
+
+/// Reads one corpus file and digests its bytes.
+///
+/// # Errors
+/// Bad input with file and line.
+pub fn read_file(
+    path: &Path,
+    entry: &CorpusFile,
+    config: &CorpusConfig,
+    split: Option<Split>,
+) -> Result<(Corpus, Digest)> {
+    let format = match entry.format.or_else(|| CorpusFormat::guess(path)) {
+        Some(format) => format,
+        None => {
+            let message = "cannot tell the corpus format from the file name; say `format: pubtator`, `jsonl` or `bigbio`";
+            return Err(BadInput(format!("{}: {message}", path.display())).into());
+        }
+    };
+    let pubtator = match &entry.rules {
+        None => PubtatorRules::default(),
+        Some(Rules::Preset(name)) => PubtatorRules::preset(name)?,
+        Some(Rules::Explicit(rules)) => rules.clone(),
+    };
+    let options = ReadOptions {
+        pubtator,
+        language: config.language,
+        split,
+        ..ReadOptions::default()
+    };
+    let (corpus, report) = syncabel_corpus::read(path, format, &options)?;
+    tracing::debug!(file = %path.display(), ?report, "read");
+    let digest =
+        Digest::of_file(path).with_context(|| format!("cannot read {}", path.display()))?;
+    Ok((corpus, digest))
+}
+
+fn refuse_overlap(test: &Corpus, others: &[(&str, &Corpus)]) -> Result<()> {
+    let ids: std::collections::HashSet<&str> =
+        test.documents.iter().map(|d| d.id.as_str()).collect();
+    for (name, corpus) in others {
+        if let Some(document) = corpus
+            .documents
+            .iter()
+            .find(|d| ids.contains(d.id.as_str()))
+        {
+            let message = format!(
+                "document `{}` is in `corpus.test` and in `corpus.{name}`; a test document must not be trained on",
+                document.id
+            );
+            return Err(BadInput(message).into());
+        }
+    }
+    Ok(())
+}
+
+/// How mentions become marked sentences in this experiment.
+pub fn mark_options(config: &CorpusConfig) -> MarkOptions {
+    MarkOptions {
+        abbreviations: config.abbreviations,
+        groups: GroupRule {
+            map: config.groups.clone(),
+            default: config.default_group.clone(),
+        },
+        max_context_chars: config.max_context_chars,
+    }
+}
+
+/// Training and validation rows; moves the configured share of validation to training, from the front.
+///
+/// # Errors
+/// A group that the KB does not have.
+pub fn examples(
+    experiment: &Experiment,
+    human: &HumanCorpus,
+    kb: &Kb,
+    selector: &NameSelector,
+) -> Result<HumanExamples> {
+    let options = mark_options(&experiment.corpus);
+    let (mut train, train_report) = marked::examples(&human.train, kb, selector, &options)?;
+    let (mut validation, validation_report) =
+        marked::examples(&human.validation, kb, selector, &options)?;
+    let moved = (validation.len() as f64
+        * experiment.corpus.validation_share_to_train.clamp(0.0, 1.0)) as usize;
+    train.extend(validation.drain(..moved));
+    Ok(HumanExamples {
+        train,
+        validation,
+        report: DropReport {
+            train: train_report,
+            validation: validation_report,
+        },
+    })
+}
+
+/// The mentions of documents, marked as the model reads them.
+///
+/// # Errors
+/// A group that the KB does not have.
+pub fn mentions(
+    documents: &[Document],
+    kb: &Kb,
+    options: &MarkOptions,
+) -> Result<Vec<MarkedMention>> {
+    let mut all = Vec::new();
+    for document in documents {
+        all.extend(marked::mark(document, Some(kb), options)?);
+    }
+    Ok(all)
+}

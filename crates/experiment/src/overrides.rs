@@ -1,0 +1,186 @@
+//! Changes to a configuration before it is typed: `--set key=value` and the cells of `matrix:`.
+//!
+//! Both speak dotted paths into the YAML tree (`train.learning_rate`). A path may create the last key (defaults are
+//! often left out of a file) but is checked when the tree is typed, so a misspelt path is refused like a misspelt key.
+
+use crate::error::ConfigError;
+use indexmap::IndexMap;
+use serde_yaml::{Mapping, Value};
+
+/// Sets the value at a dotted path, creating mappings on the way.
+///
+/// # Errors
+/// [`ConfigError::Override`] when the path is empty or runs through something that is not a mapping.
+pub fn set(tree: &mut Value, path: &str, value: Value) -> Result<(), ConfigError> {
+    let wrong = |reason: &str| ConfigError::Override {
+        path: path.to_owned(),
+        reason: reason.to_owned(),
+    };
+    let mut node = tree;
+    let mut keys = path.split('.').peekable();
+    while let Some(key) = keys.next() {
+        if key.is_empty() {
+            return Err(wrong(
+                "a part of the path is empty; write `section.key=value`",
+            ));
+        }
+        if node.is_null() {
+            *node = Value::Mapping(Mapping::new());
+        }
+        let mapping = node.as_mapping_mut().ok_or_else(|| {
+            wrong(&format!(
+                "`{key}` would lie inside something that is not a mapping"
+            ))
+        })?;
+        let slot = mapping
+            .entry(Value::String(key.to_owned()))
+            .or_insert(Value::Null);
+        if keys.peek().is_none() {
+            *slot = value;
+            return Ok(());
+        }
+        node = slot;
+    }
+    Err(wrong("the path is empty; write `section.key=value`"))
+}
+
+/// Splits `key=value` and reads the value as YAML, so that `--set train.epochs=3` is a number and
+/// `--set composition.strategy=combined` a string.
+///
+/// # Errors
+/// [`ConfigError::Override`] when there is no `=` or the value is not YAML.
+pub fn parse_assignment(text: &str) -> Result<(String, Value), ConfigError> {
+    let wrong = |reason: String| ConfigError::Override {
+        path: text.to_owned(),
+        reason,
+    };
+    let (key, value) = text
+        .split_once('=')
+        .ok_or_else(|| wrong("there is no `=`; write `key=value`".into()))?;
+    let value =
+        serde_yaml::from_str(value).map_err(|e| wrong(format!("the value is not YAML: {e}")))?;
+    Ok((key.trim().to_owned(), value))
+}
+
+/// One cell of a sweep: what it sets, in the order of the file.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Cell {
+    /// Dotted path and value of each axis.
+    pub settings: Vec<(String, Value)>,
+}
+
+impl Cell {
+    /// A folder name that tells the cell apart: `strategy=interleaved,seed=2`; `single` for an experiment without a
+    /// sweep.
+    pub fn label(&self) -> String {
+        if self.settings.is_empty() {
+            return "single".to_owned();
+        }
+        let part = |(path, value): &(String, Value)| {
+            let key = path.rsplit('.').next().unwrap_or(path);
+            format!("{key}={}", plain(value))
+        };
+        self.settings.iter().map(part).collect::<Vec<_>>().join(",")
+    }
+
+    /// The value of an axis as plain text, by dotted path or last key.
+    pub fn value(&self, axis: &str) -> Option<String> {
+        let hit = |path: &str| path == axis || path.rsplit('.').next() == Some(axis);
+        self.settings
+            .iter()
+            .find(|(path, _)| hit(path))
+            .map(|(_, value)| plain(value))
+    }
+}
+
+/// All combinations of the axes, the last axis varying fastest. An empty matrix gives one cell that sets nothing.
+pub fn cells(matrix: &IndexMap<String, Vec<Value>>) -> Vec<Cell> {
+    let mut cells = vec![Cell {
+        settings: Vec::new(),
+    }];
+    for (path, values) in matrix {
+        let extend = |cell: &Cell, value: &Value| {
+            let mut settings = cell.settings.clone();
+            settings.push((path.clone(), value.clone()));
+            Cell { settings }
+        };
+        cells = cells
+            .iter()
+            .flat_map(|cell| values.iter().map(|v| extend(cell, v)).collect::<Vec<_>>())
+            .collect();
+    }
+    cells
+}
+
+/// A scalar as a word that is safe in a file name.
+fn plain(value: &Value) -> String {
+    let text = match value {
+        Value::String(s) => s.clone(),
+        other => serde_yaml::to_string(other)
+            .unwrap_or_default()
+            .trim()
+            .replace('\n', " "),
+    };
+    text.chars()
+        .map(|c| {
+            if c.is_alphanumeric() || "._-+".contains(c) {
+                c
+            } else {
+                '_'
+            }
+        })
+        .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_path_creates_missing_sections_and_keeps_the_others() {
+        let mut tree: Value = serde_yaml::from_str("train: {epochs: 1}").unwrap();
+        set(&mut tree, "train.seed", Value::from(3)).unwrap();
+        set(&mut tree, "link.beams", Value::from(5)).unwrap();
+        let expected: Value =
+            serde_yaml::from_str("{train: {epochs: 1, seed: 3}, link: {beams: 5}}").unwrap();
+        assert_eq!(tree, expected);
+    }
+
+    #[test]
+    fn a_path_through_a_number_is_refused() {
+        let mut tree: Value = serde_yaml::from_str("train: 4").unwrap();
+        assert!(set(&mut tree, "train.seed", Value::from(3)).is_err());
+        assert!(set(&mut tree, "", Value::from(3)).is_err());
+    }
+
+    #[test]
+    fn the_last_axis_varies_fastest() {
+        let mut matrix = IndexMap::new();
+        matrix.insert(
+            "composition.strategy".to_owned(),
+            vec![Value::from("human_only"), Value::from("combined")],
+        );
+        matrix.insert("seed".to_owned(), vec![Value::from(1), Value::from(2)]);
+        let labels: Vec<String> = cells(&matrix).iter().map(Cell::label).collect();
+        assert_eq!(
+            labels,
+            [
+                "strategy=human_only,seed=1",
+                "strategy=human_only,seed=2",
+                "strategy=combined,seed=1",
+                "strategy=combined,seed=2"
+            ]
+        );
+        assert_eq!(cells(&IndexMap::new()).len(), 1);
+    }
+
+    #[test]
+    fn assignments_are_yaml() {
+        assert_eq!(
+            parse_assignment("a.b=3").unwrap(),
+            ("a.b".to_owned(), Value::from(3))
+        );
+        assert!(parse_assignment("a.b").is_err());
+        assert!(parse_assignment("a=[1").is_err());
+    }
+}

@@ -1,0 +1,624 @@
+//! One cell of an experiment, stage by stage: KB, human corpus, synthesis, starting model, training, trie, linking,
+//! scores.
+
+use crate::config::{ConceptChoice, Experiment, ExperimentFile, SynthConfig, resolve_path};
+use crate::error::BadInput;
+use crate::human::{self, HumanCorpus};
+use crate::machine::{Machine, git_revision, peak_rss_mib};
+use crate::overrides::Cell;
+use crate::progress;
+use crate::stage::{StageDir, StageStore, write_atomically};
+use crate::start::start_model;
+use anyhow::{Context, Result};
+use serde::{Deserialize, Serialize};
+use serde_json::{Value, json};
+use std::path::{Path, PathBuf};
+use syncabel_corpus::marked::{self, Example, MarkedMention};
+use syncabel_corpus::predictions::{Prediction, TsvWriter, read_tsv};
+use syncabel_corpus::{Corpus, CorpusFormat};
+use syncabel_decode::{Linker, Trie};
+use syncabel_eval::{EvalOptions, EvalReport, TrainingSet};
+use syncabel_kb::select::{NameSelector, TfidfIndex};
+use syncabel_kb::{Digest, Kb, SourceFormat};
+use syncabel_model::{Checkpoint, ModelSource};
+use syncabel_train::Plan;
+
+/// What one cell showed, as written to `metrics.json` in its run folder.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct CellResult {
+    /// Folder name of the cell.
+    pub label: String,
+    /// Axis values, in the order of the file.
+    pub settings: Vec<(String, String)>,
+    /// Scores of the linker.
+    pub metrics: EvalReport,
+    /// What it took.
+    pub cost: Cost,
+}
+
+/// A finished cell with what tables over several cells are made from.
+pub struct CellOutput {
+    /// Scores and costs.
+    pub result: CellResult,
+    /// The experiment's seed in this cell.
+    pub seed: u64,
+    /// Answers of the linker.
+    pub predictions: Vec<Prediction>,
+    /// The same mentions answered with the nearest name; empty where that is switched off.
+    pub lexical: Vec<Prediction>,
+    /// What human training data showed.
+    pub training: TrainingSet,
+    /// The KB.
+    pub kb: Kb,
+    /// Training loss by step, smoothed.
+    pub loss: Vec<(f64, f64)>,
+}
+
+/// What a cell took.
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+pub struct Cost {
+    /// Human training rows after composition.
+    pub human_examples: usize,
+    /// Synthetic training rows after composition.
+    pub synthetic_examples: usize,
+    /// Examples shown to the model, repeats included.
+    pub examples_shown: u64,
+    /// Optimizer steps.
+    pub steps: u64,
+    /// Tokens shown, prompts included.
+    pub tokens: u64,
+    /// Wall-clock seconds of training, validation and checkpoints included.
+    pub train_seconds: f64,
+    /// Mentions linked per second, prompt to answer.
+    pub mentions_per_second: f64,
+    /// Highest resident memory of the process so far, in MiB.
+    pub peak_rss_mib: u64,
+}
+
+/// Where things lie on disk.
+#[derive(Debug, Clone)]
+pub struct Folders {
+    /// `runs/<experiment>`.
+    pub experiment: PathBuf,
+}
+
+impl Folders {
+    /// Folders of the experiment `name` below `runs`.
+    pub fn new(runs: &Path, name: &str) -> Self {
+        Folders {
+            experiment: runs.join(name),
+        }
+    }
+
+    /// The stages that all cells share.
+    pub fn stages(&self) -> StageStore {
+        StageStore::new(self.experiment.join("stages"))
+    }
+
+    /// The run folder of a cell.
+    pub fn cell(&self, cell: &Cell) -> PathBuf {
+        self.experiment.join("cells").join(cell.label())
+    }
+}
+
+/// A cell being run.
+pub struct CellRun<'a> {
+    file: &'a ExperimentFile,
+    cell: &'a Cell,
+    config: &'a Experiment,
+    store: StageStore,
+    folder: PathBuf,
+}
+
+/// What everything after the corpora needs.
+struct Prepared {
+    kb: Kb,
+    human: HumanCorpus,
+    train: Vec<Example>,
+    validation: Vec<Example>,
+    synthetic: Vec<Example>,
+    test: Vec<MarkedMention>,
+    /// Digest over everything that training reads besides the model.
+    data_digest: Digest,
+}
+
+impl<'a> CellRun<'a> {
+    /// A cell with its resolved configuration.
+    pub fn new(
+        file: &'a ExperimentFile,
+        cell: &'a Cell,
+        config: &'a Experiment,
+        folders: &Folders,
+    ) -> Self {
+        CellRun {
+            file,
+            cell,
+            config,
+            store: folders.stages(),
+            folder: folders.cell(cell),
+        }
+    }
+
+    /// Runs every stage and scores the answers.
+    ///
+    /// # Errors
+    /// Bad input, or a stage that failed; finished stages and checkpoints stay.
+    pub fn run(&self) -> Result<CellOutput> {
+        let prepared = self.prepare()?;
+        let (trained, cost) = self.train(&prepared)?;
+        let (predictions, rate) = self.link(&prepared, &trained)?;
+        self.score(
+            prepared,
+            predictions,
+            &trained,
+            Cost {
+                mentions_per_second: rate,
+                ..cost
+            },
+        )
+    }
+
+    /// Runs the stages up to training and returns the checkpoint's folder.
+    ///
+    /// # Errors
+    /// As [`CellRun::run`].
+    pub fn train_only(&self) -> Result<PathBuf> {
+        let prepared = self.prepare()?;
+        Ok(self.train(&prepared)?.0.checkpoint)
+    }
+
+    fn prepare(&self) -> Result<Prepared> {
+        let kb = self.kb()?;
+        let human = human::read(self.file, &self.config.corpus)?;
+        let selector = NameSelector::new(&kb, self.config.target.selection);
+        let examples = human::examples(self.config, &human, &kb, &selector)?;
+        let synthetic_corpus = self.synthetic(&kb, &human)?;
+        let options = human::mark_options(&self.config.corpus);
+        let (synthetic, dropped) = marked::examples(&synthetic_corpus, &kb, &selector, &options)?;
+        let test = human::mentions(&human.test.documents, &kb, &options)?;
+        if test.is_empty() {
+            return Err(BadInput(format!(
+                "{}: key `corpus.test`: no mention to link",
+                self.file.path.display()
+            ))
+            .into());
+        }
+        let data_digest = digest_of(&(&examples.train, &examples.validation, &synthetic))?;
+        std::fs::create_dir_all(&self.folder)
+            .with_context(|| format!("cannot create {}", self.folder.display()))?;
+        let report = json!({"human": examples.report, "synthetic": dropped});
+        write_atomically(
+            &self.folder.join("examples.json"),
+            &serde_json::to_vec_pretty(&report)?,
+        )?;
+        Ok(Prepared {
+            kb,
+            human,
+            train: examples.train,
+            validation: examples.validation,
+            synthetic,
+            test,
+            data_digest,
+        })
+    }
+
+    fn kb(&self) -> Result<Kb> {
+        let mut sources = Vec::new();
+        for (i, source) in self.config.kb.sources.iter().enumerate() {
+            let key = format!("kb.sources[{i}].path");
+            let path = resolve_path(&self.file.path, self.file.folder(), &key, &source.path)?;
+            let format = source.format.map_or_else(|| guess_source(&path), Ok)?;
+            let digest = Digest::of_file(&path)
+                .with_context(|| format!("cannot read {} ({key})", path.display()));
+            sources.push((
+                path,
+                format,
+                source.group.clone(),
+                digest.map_err(as_bad_input)?,
+            ));
+        }
+        let digests: Vec<Value> = sources
+            .iter()
+            .map(|(_, f, g, d)| json!([f, g, d.to_string()]))
+            .collect();
+        let inputs = json!({"sources": digests, "options": self.config.kb.options, "tool": env!("CARGO_PKG_VERSION")});
+        let stage = self.store.run("kb", inputs, |folder| {
+            let mut concepts = Vec::new();
+            let mut digests = Vec::new();
+            for (path, format, group, _) in &sources {
+                let source = syncabel_kb::load(path, *format, group.as_deref())?;
+                concepts.extend(source.concepts);
+                digests.push(source.digest);
+            }
+            let (kb, report) = syncabel_kb::build(concepts, digests, &self.config.kb.options)?;
+            write_atomically(
+                &folder.join("report.json"),
+                &serde_json::to_vec_pretty(&report)?,
+            )?;
+            kb.write(&folder.join("kb")).map_err(Into::into)
+        })?;
+        Ok(Kb::open(&stage.path.join("kb"))?)
+    }
+
+    fn synthetic(&self, kb: &Kb, human: &HumanCorpus) -> Result<Corpus> {
+        let needed = self.config.composition.strategy != syncabel_train::Strategy::HumanOnly;
+        let Some(synth) = self.config.synth.as_ref().filter(|_| needed) else {
+            if needed {
+                let strategy = self.config.composition.strategy;
+                let message = format!(
+                    "key `synth`: strategy `{strategy}` needs synthetic data; add a `synth` section"
+                );
+                return Err(BadInput(format!("{}: {message}", self.file.path.display())).into());
+            }
+            return Ok(Corpus {
+                documents: Vec::new(),
+            });
+        };
+        match synth {
+            SynthConfig::Import { files } => {
+                let mut documents = Vec::new();
+                for (i, entry) in files.iter().enumerate() {
+                    let key = format!("synth.files[{i}].path");
+                    let path =
+                        resolve_path(&self.file.path, self.file.folder(), &key, &entry.path)?;
+                    documents.extend(
+                        human::read_file(&path, entry, &self.config.corpus, None)?
+                            .0
+                            .documents,
+                    );
+                }
+                Ok(Corpus { documents })
+            }
+            SynthConfig::Transplant {
+                per_concept,
+                concepts,
+                seed,
+            } => {
+                let seed = seed.unwrap_or(self.config.seed);
+                self.transplant(kb, human, *per_concept, concepts, seed)
+            }
+        }
+    }
+
+    fn transplant(
+        &self,
+        kb: &Kb,
+        human: &HumanCorpus,
+        per_concept: usize,
+        concepts: &ConceptChoice,
+        seed: u64,
+    ) -> Result<Corpus> {
+        let inputs = json!({
+            "kb": kb.digest().to_string(),
+            "human": human.digest.to_string(),
+            "groups": [&self.config.corpus.groups, &self.config.corpus.default_group],
+            "per_concept": per_concept,
+            "concepts": concepts,
+            "seed": seed,
+            "tool": env!("CARGO_PKG_VERSION"),
+        });
+        let stage = self.store.run("synth", inputs, |folder| {
+            let made = crate::synthesis::transplant(
+                kb,
+                &human.train,
+                &self.config.corpus,
+                per_concept,
+                concepts,
+                seed,
+            )?;
+            write_atomically(
+                &folder.join("report.json"),
+                &serde_json::to_vec_pretty(&made.report)?,
+            )?;
+            let path = folder.join("synthetic.jsonl");
+            syncabel_corpus::write(&made.corpus, &path, CorpusFormat::Jsonl).map_err(Into::into)
+        })?;
+        let path = stage.path.join("synthetic.jsonl");
+        Ok(syncabel_corpus::read(&path, CorpusFormat::Jsonl, &Default::default())?.0)
+    }
+}
+
+/// A finished training stage.
+struct Trained {
+    /// Folder of the checkpoint to link with.
+    checkpoint: PathBuf,
+    /// Key of the stage.
+    key: String,
+    /// Its step log.
+    log: PathBuf,
+}
+
+impl CellRun<'_> {
+    fn train(&self, prepared: &Prepared) -> Result<(Trained, Cost)> {
+        let plan = syncabel_train::compose(
+            &prepared.train,
+            &prepared.synthetic,
+            &self.config.composition,
+        )?;
+        let device = syncabel_model::device(&self.config.model.device)?;
+        let start = start_model(
+            self.file,
+            self.config,
+            &prepared.kb,
+            &prepared.train,
+            &self.store,
+            &device,
+        )?;
+        self.write_manifest(prepared, &start)?;
+        let inputs = json!({
+            "start": start.digest,
+            "data": prepared.data_digest.to_string(),
+            "composition": self.config.composition,
+            "train": self.config.train,
+            "device": self.config.model.device,
+            "tool": env!("CARGO_PKG_VERSION"),
+        });
+        if self.store.interrupted("train", &inputs) {
+            tracing::info!(
+                "an interrupted training run is there; it continues from its last checkpoint"
+            );
+        }
+        let stage = self.store.run("train", inputs, |folder| {
+            let mut bar = crate::training::TrainingBar::new(&self.cell.label());
+            let outcome = syncabel_train::train(
+                start,
+                &plan,
+                &prepared.validation,
+                &self.config.train,
+                folder,
+                &mut bar,
+            )?;
+            crate::training::write_outcome(folder, &outcome)
+        })?;
+        let log = stage.path.join("train_log.jsonl");
+        self.copy_into_cell(&log)?;
+        let cost = self.training_cost(&stage, &plan)?;
+        let checkpoint = crate::training::chosen_checkpoint(&stage.path)?;
+        Ok((
+            Trained {
+                checkpoint,
+                key: stage.key,
+                log,
+            },
+            cost,
+        ))
+    }
+
+    fn training_cost(&self, stage: &StageDir, plan: &Plan) -> Result<Cost> {
+        let outcome = crate::training::read_outcome(&stage.path)?;
+        Ok(Cost {
+            human_examples: plan.report.human_kept,
+            synthetic_examples: plan.report.synthetic_kept,
+            examples_shown: outcome.examples_shown,
+            steps: outcome.steps,
+            tokens: outcome.tokens,
+            train_seconds: outcome.elapsed_s,
+            ..Cost::default()
+        })
+    }
+
+    fn write_manifest(&self, prepared: &Prepared, start: &Checkpoint) -> Result<()> {
+        let manifest = json!({
+            "experiment": self.config.name,
+            "cell": self.cell.label(),
+            "seed": self.config.seed,
+            "git_revision": git_revision(self.file.folder()),
+            "kb_digest": prepared.kb.digest().to_string(),
+            "corpus_digest": prepared.human.digest.to_string(),
+            "data_digest": prepared.data_digest.to_string(),
+            "start_model_digest": start.digest,
+            "tokenizer_digest": start.tokenizer.digest(),
+            "machine": Machine::here(),
+            "command": std::env::args().collect::<Vec<_>>(),
+        });
+        write_atomically(
+            &self.folder.join("run.json"),
+            &serde_json::to_vec_pretty(&manifest)?,
+        )?;
+        let resolved = serde_yaml::to_string(&self.config)?;
+        write_atomically(&self.folder.join("config.yaml"), resolved.as_bytes())
+    }
+
+    fn link(&self, prepared: &Prepared, trained: &Trained) -> Result<(Vec<Prediction>, f64)> {
+        let link = &self.config.link;
+        let inputs = json!({
+            "train": trained.key,
+            "kb": prepared.kb.digest().to_string(),
+            "link": link,
+            "test": digest_of(&prepared.test)?.to_string(),
+            "device": self.config.model.device,
+        });
+        let stage = self.store.run("link", inputs, |folder| {
+            let device = syncabel_model::device(&self.config.model.device)?;
+            let checkpoint =
+                syncabel_model::load(&ModelSource::Folder(trained.checkpoint.clone()), &device)?;
+            let trie = self.trie(prepared, &checkpoint)?;
+            let trie = link.guided.then_some(&trie);
+            let mut linker = Linker::new(&checkpoint, &prepared.kb, trie, link.options())?;
+            let bar = progress::bar(prepared.test.len() as u64, "mentions")
+                .with_prefix(self.cell.label());
+            let start = std::time::Instant::now();
+            let mut writer = TsvWriter::create(&folder.join("predictions.tsv"), &[])?;
+            // pieces large enough for sorting by length to pay, small enough for the bar to move
+            for piece in prepared.test.chunks(16 * link.batch) {
+                for prediction in linker.link(piece)? {
+                    writer.write(&prediction)?;
+                }
+                bar.inc(piece.len() as u64);
+            }
+            writer.finish()?;
+            bar.finish_and_clear();
+            let rate = prepared.test.len() as f64 / start.elapsed().as_secs_f64().max(1e-9);
+            write_atomically(&folder.join("rate"), rate.to_string().as_bytes())
+        })?;
+        self.copy_into_cell(&stage.path.join("predictions.tsv"))?;
+        let rate = std::fs::read_to_string(stage.path.join("rate"))
+            .ok()
+            .and_then(|r| r.parse().ok())
+            .unwrap_or(0.0);
+        Ok((read_tsv(&stage.path.join("predictions.tsv"))?, rate))
+    }
+
+    fn trie(&self, prepared: &Prepared, checkpoint: &Checkpoint) -> Result<Trie> {
+        let kb_digest = *prepared.kb.digest();
+        let tokenizer_digest: Digest = checkpoint.tokenizer.digest().parse()?;
+        let inputs = json!([
+            kb_digest.to_string(),
+            tokenizer_digest.to_string(),
+            env!("CARGO_PKG_VERSION")
+        ]);
+        let stage = self.store.run("trie", inputs, |folder| {
+            let trie = Trie::for_tokenizer(&prepared.kb, &checkpoint.tokenizer)?;
+            trie.write(&folder.join("names.trie")).map_err(Into::into)
+        })?;
+        Ok(Trie::open(
+            &stage.path.join("names.trie"),
+            &kb_digest,
+            &tokenizer_digest,
+        )?)
+    }
+
+    fn score(
+        &self,
+        prepared: Prepared,
+        predictions: Vec<Prediction>,
+        trained: &Trained,
+        cost: Cost,
+    ) -> Result<CellOutput> {
+        let training = training_set(&prepared, &self.config.composition)?;
+        let eval = &self.config.eval;
+        let options = EvalOptions {
+            composite: eval.composite,
+            seen: eval.seen,
+            bootstrap: eval.bootstrap,
+            ..EvalOptions::default()
+        };
+        let metrics =
+            syncabel_eval::evaluate(&predictions, Some(&training), Some(&prepared.kb), &options)?;
+        let lexical = if eval.lexical_baseline {
+            lexical_predictions(&prepared.kb, &predictions, &prepared.test)
+        } else {
+            Vec::new()
+        };
+        let setting = |(key, _): &(String, serde_yaml::Value)| {
+            (key.clone(), self.cell.value(key).unwrap_or_default())
+        };
+        let result = CellResult {
+            label: self.cell.label(),
+            settings: self.cell.settings.iter().map(setting).collect(),
+            metrics,
+            cost: Cost {
+                peak_rss_mib: peak_rss_mib(),
+                ..cost
+            },
+        };
+        write_atomically(
+            &self.folder.join("metrics.json"),
+            &serde_json::to_vec_pretty(&result)?,
+        )?;
+        let loss = crate::training::read_log(&trained.log)?;
+        let loss =
+            crate::report::smoothed(&loss.iter().map(|r| (r.step, r.loss)).collect::<Vec<_>>());
+        Ok(CellOutput {
+            result,
+            seed: self.config.seed,
+            predictions,
+            lexical,
+            training,
+            kb: prepared.kb,
+            loss,
+        })
+    }
+
+    fn copy_into_cell(&self, path: &Path) -> Result<()> {
+        let Some(name) = path.file_name().filter(|_| path.is_file()) else {
+            return Ok(());
+        };
+        let target = self.folder.join(name);
+        std::fs::copy(path, &target)
+            .with_context(|| format!("cannot write {}", target.display()))?;
+        Ok(())
+    }
+}
+
+/// Concepts and mention strings that human annotation shows in training: after concepts were held out, before a share is
+/// taken, so that every point of a human-share sweep is scored on the same strata.
+fn training_set(
+    prepared: &Prepared,
+    composition: &syncabel_train::Composition,
+) -> Result<TrainingSet> {
+    let everything = syncabel_train::Composition {
+        strategy: syncabel_train::Strategy::HumanOnly,
+        human_share: 1.0,
+        ..composition.clone()
+    };
+    let plan = syncabel_train::compose(&prepared.train, &[], &everything)?;
+    let held_out: std::collections::HashSet<&str> = plan
+        .report
+        .held_out_codes
+        .iter()
+        .map(String::as_str)
+        .collect();
+    let kept = prepared
+        .train
+        .iter()
+        .filter(|e| !e.codes.iter().any(|c| held_out.contains(c.as_str())));
+    let fields: Vec<(String, String)> = kept
+        .map(|e| (e.codes.join("+"), mention_of(e).to_owned()))
+        .collect();
+    Ok(TrainingSet::from_fields(
+        fields.iter().map(|(c, m)| (c.as_str(), m.as_str())),
+        Some(&prepared.kb),
+    ))
+}
+
+/// The mention at the end of a prompt: `...<SEP>[mention] is`.
+fn mention_of(example: &Example) -> &str {
+    let tail = example
+        .prompt
+        .rsplit_once(marked::SEP)
+        .map_or("", |(_, tail)| tail);
+    tail.trim_start_matches('[')
+        .rsplit_once(']')
+        .map_or(tail, |(mention, _)| mention)
+}
+
+/// The same rows answered with the nearest name of the group by TF-IDF.
+fn lexical_predictions(
+    kb: &Kb,
+    rows: &[Prediction],
+    mentions: &[MarkedMention],
+) -> Vec<Prediction> {
+    let index = TfidfIndex::fit(kb);
+    let answer = |(row, mention): (&Prediction, &MarkedMention)| {
+        let nearest = kb
+            .group_id(&mention.group)
+            .and_then(|g| index.nearest(kb, g, &mention.mention, 1).first().copied());
+        let name = nearest.map(|(id, _)| kb.name(id));
+        Prediction {
+            prediction: name.map_or(String::new(), |n| n.text.to_owned()),
+            predicted_code: name.map_or("NIL".to_owned(), |n| {
+                kb.concept(n.concept).code().to_owned()
+            }),
+            prediction_score: nearest.map_or(0.0, |(_, score)| f64::from(score)),
+            candidates: Vec::new(),
+            ..row.clone()
+        }
+    };
+    rows.iter().zip(mentions).map(answer).collect()
+}
+
+fn digest_of<T: Serialize>(value: &T) -> Result<Digest> {
+    Ok(Digest::of_bytes(&serde_json::to_vec(value)?))
+}
+
+pub(crate) fn guess_source(path: &Path) -> Result<SourceFormat> {
+    SourceFormat::guess(path).ok_or_else(|| {
+        let message = "cannot tell the terminology format from the file name; say `format: medic`, `obo`, `tsv` or `jsonl`";
+        BadInput(format!("{}: {message}", path.display())).into()
+    })
+}
+
+fn as_bad_input(error: anyhow::Error) -> anyhow::Error {
+    BadInput(format!("{error:#}")).into()
+}

@@ -1,0 +1,446 @@
+//! Tables and figures over the cells of an experiment, written to the results folder.
+//!
+//! ```text
+//! results/<experiment>/
+//!     summary.json       arms with intervals, loss curves, paired comparisons: what everything else is drawn from
+//!     metrics.json       every cell with all its metrics and costs
+//!     table.md, .csv     one line per arm
+//!     recall.svg, .png   recall by arm; loss.svg, .png; sweep.svg, .png where an axis is a number
+//!     README.md          the question, the command, the machine
+//! ```
+
+use crate::config::{Experiment, ExperimentFile};
+use crate::machine::{Machine, git_revision};
+use crate::pipeline::{CellOutput, CellResult, Cost};
+use crate::stage::write_atomically;
+use anyhow::{Context, Result};
+use serde::{Deserialize, Serialize};
+use std::path::{Path, PathBuf};
+use syncabel_eval::figures::{self, Curve, ShareCurve, SharePoint};
+use syncabel_eval::tables::{ArmSummary, Run, Summary, Table, summarise};
+use syncabel_eval::{Comparison, EvalOptions, compare};
+
+/// Arm of the lexical baseline.
+const LEXICAL: &str = "nearest name (TF-IDF)";
+
+/// Everything that tables and figures are drawn from.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct Summaries {
+    /// The experiment's name.
+    pub name: String,
+    /// The question.
+    pub description: String,
+    /// The command that made it.
+    pub command: String,
+    /// The commit it was made from.
+    pub git_revision: Option<String>,
+    /// Where.
+    pub machine: Machine,
+    /// One entry per arm.
+    pub arms: Vec<ArmSummary>,
+    /// Value of the numeric axis and label of the line, per arm, where the experiment sweeps over a number.
+    pub sweep: Vec<SweepPoint>,
+    /// Training loss of the first seed of every arm: step and loss, smoothed over a fiftieth of the run.
+    pub losses: Vec<(String, Vec<(f64, f64)>)>,
+    /// Each arm against the first one, the same seed on both sides.
+    pub comparisons: Vec<ArmComparison>,
+}
+
+/// Where an arm lies in a sweep over a number.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct SweepPoint {
+    /// The arm.
+    pub arm: String,
+    /// The line it belongs to.
+    pub line: String,
+    /// The value on the x axis.
+    pub x: f64,
+}
+
+/// A paired comparison at one seed.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct ArmComparison {
+    /// The arm compared with.
+    pub first: String,
+    /// The arm.
+    pub second: String,
+    /// The seed.
+    pub seed: u64,
+    /// Difference, interval and p-values.
+    pub comparison: Comparison,
+}
+
+/// The results folder of an experiment: `report.folder` relative to its file, else `results/<name>`.
+pub fn folder(file: &ExperimentFile, results: &Path) -> PathBuf {
+    match &file.experiment.report.folder {
+        Some(folder) => file.folder().join(folder),
+        None => results.join(&file.experiment.name),
+    }
+}
+
+/// Writes everything and returns what a person reads on stdout.
+///
+/// # Errors
+/// Failures to score (no rows) or to write.
+pub fn write(experiment: &Experiment, outputs: &[CellOutput], target: &Path) -> Result<String> {
+    let summaries = summaries(experiment, outputs)?;
+    std::fs::create_dir_all(target)
+        .with_context(|| format!("cannot create {}", target.display()))?;
+    write_atomically(
+        &target.join("summary.json"),
+        &serde_json::to_vec_pretty(&summaries)?,
+    )?;
+    let cells: Vec<&CellResult> = outputs.iter().map(|o| &o.result).collect();
+    write_atomically(
+        &target.join("metrics.json"),
+        &serde_json::to_vec_pretty(&cells)?,
+    )?;
+    draw(&summaries, target)
+}
+
+/// Draws tables and figures again from `summary.json`.
+///
+/// # Errors
+/// A file that is missing or damaged, or failures to write.
+pub fn redraw(target: &Path) -> Result<String> {
+    let path = target.join("summary.json");
+    let text = std::fs::read_to_string(&path)
+        .with_context(|| format!("cannot read {}", path.display()))?;
+    let summaries =
+        serde_json::from_str(&text).with_context(|| format!("{} is damaged", path.display()))?;
+    draw(&summaries, target)
+}
+
+fn draw(summaries: &Summaries, target: &Path) -> Result<String> {
+    let summary = Summary {
+        arms: summaries.arms.clone(),
+    };
+    let table = summary.table(&format!(
+        "{}: {}",
+        summaries.name,
+        summaries.description.trim()
+    ))?;
+    table.write(target, "table")?;
+    figures::recall_by_strategy(&summary, target, "recall")?;
+    let label = |(label, points): &(String, Vec<(f64, f64)>)| Curve {
+        label: label.clone(),
+        points: points.clone(),
+    };
+    let losses: Vec<Curve> = summaries.losses.iter().map(label).collect();
+    if losses.iter().any(|c| c.points.len() > 1) {
+        figures::loss_curves(&losses, target, "loss")?;
+    }
+    if !summaries.sweep.is_empty() {
+        for (stem, unseen) in [("sweep", false), ("sweep_unseen", true)] {
+            figures::human_share(&sweep_curves(summaries, unseen), target, stem)?;
+        }
+    }
+    let comparisons = comparison_table(summaries)?;
+    if !comparisons.rows().is_empty() {
+        comparisons.write(target, "comparisons")?;
+    }
+    write_atomically(
+        &target.join("README.md"),
+        readme(summaries, &table, &comparisons).as_bytes(),
+    )?;
+    Ok(format!(
+        "{}\n{}",
+        table.to_markdown(),
+        comparisons.to_markdown()
+    ))
+}
+
+fn summaries(experiment: &Experiment, outputs: &[CellOutput]) -> Result<Summaries> {
+    let options = EvalOptions {
+        composite: experiment.eval.composite,
+        seen: experiment.eval.seen,
+        bootstrap: experiment.eval.bootstrap,
+        ..EvalOptions::default()
+    };
+    let mut arms = Vec::new();
+    if let Some(first) = outputs.first().filter(|o| !o.lexical.is_empty()) {
+        let run = Run {
+            arm: LEXICAL.into(),
+            seed: 0,
+            predictions: &first.lexical,
+            budget: budget(&Cost::default()),
+        };
+        arms.extend(summarise(&[run], Some(&first.training), Some(&first.kb), &options)?.arms);
+    }
+    let names = arm_names(experiment, outputs);
+    let mut sweep = Vec::new();
+    let mut losses = Vec::new();
+    for (name, group) in &names {
+        let first = group[0];
+        // strata are those of the arm's first cell: the cells of an arm differ in their seed alone
+        let runs: Vec<Run<'_>> = group.iter().map(|o| run(name, o)).collect();
+        arms.extend(summarise(&runs, Some(&first.training), Some(&first.kb), &options)?.arms);
+        losses.push((name.clone(), first.loss.clone()));
+        sweep.extend(sweep_point(experiment, name, &first.result));
+    }
+    Ok(Summaries {
+        name: experiment.name.clone(),
+        description: experiment.description.clone(),
+        command: command(),
+        git_revision: git_revision(Path::new(".")),
+        machine: Machine::here(),
+        arms,
+        sweep,
+        losses,
+        comparisons: comparisons(&names, &options)?,
+    })
+}
+
+/// The command as a person would type it: the program by its name, not by where it was built.
+fn command() -> String {
+    let arguments: Vec<String> = std::env::args().skip(1).collect();
+    format!("syncabel {}", arguments.join(" "))
+}
+
+/// Cells by arm, in order of appearance. An arm is the value of `report.rows` and `report.x`, or of every axis but the
+/// seed.
+fn arm_names<'o>(
+    experiment: &Experiment,
+    outputs: &'o [CellOutput],
+) -> Vec<(String, Vec<&'o CellOutput>)> {
+    let mut arms: Vec<(String, Vec<&CellOutput>)> = Vec::new();
+    for output in outputs {
+        let name = arm_name(experiment, &output.result);
+        match arms.iter_mut().find(|(known, _)| *known == name) {
+            Some((_, group)) => group.push(output),
+            None => arms.push((name, vec![output])),
+        }
+    }
+    arms
+}
+
+fn arm_name(experiment: &Experiment, result: &CellResult) -> String {
+    let report = &experiment.report;
+    let wanted: Vec<&String> = report.rows.iter().chain(&report.x).collect();
+    let shown = |path: &String| {
+        if report.rows.is_some() {
+            wanted.contains(&path)
+        } else {
+            path != "seed"
+        }
+    };
+    let parts: Vec<String> = result
+        .settings
+        .iter()
+        .filter(|(path, _)| shown(path))
+        .map(|(path, value)| match path.rsplit('.').next() {
+            Some(key) if report.x.as_ref() == Some(path) => format!("{key} {value}"),
+            _ => value.clone(),
+        })
+        .collect();
+    if parts.is_empty() {
+        experiment.composition.strategy.to_string()
+    } else {
+        parts.join(", ")
+    }
+}
+
+fn run<'o>(arm: &str, output: &'o CellOutput) -> Run<'o> {
+    Run {
+        arm: arm.to_owned(),
+        seed: output.seed,
+        predictions: &output.predictions,
+        budget: budget(&output.result.cost),
+    }
+}
+
+fn budget(cost: &Cost) -> Vec<(String, String)> {
+    [
+        ("human rows", cost.human_examples.to_string()),
+        ("synthetic rows", cost.synthetic_examples.to_string()),
+        ("examples shown", cost.examples_shown.to_string()),
+        ("steps", cost.steps.to_string()),
+        (
+            "training minutes",
+            format!("{:.1}", cost.train_seconds / 60.0),
+        ),
+        ("mentions/s", format!("{:.1}", cost.mentions_per_second)),
+    ]
+    .map(|(name, value)| {
+        (
+            name.to_owned(),
+            if cost.steps == 0 {
+                "-".to_owned()
+            } else {
+                value
+            },
+        )
+    })
+    .to_vec()
+}
+
+fn sweep_point(experiment: &Experiment, arm: &str, result: &CellResult) -> Option<SweepPoint> {
+    let axis = experiment.report.x.as_ref()?;
+    let value = |axis: &String| {
+        result
+            .settings
+            .iter()
+            .find(|(path, _)| path == axis)
+            .map(|(_, v)| v.clone())
+    };
+    Some(SweepPoint {
+        arm: arm.to_owned(),
+        line: experiment
+            .report
+            .rows
+            .as_ref()
+            .and_then(value)
+            .unwrap_or_default(),
+        x: value(axis)?.parse().ok()?,
+    })
+}
+
+fn sweep_curves(summaries: &Summaries, unseen: bool) -> Vec<ShareCurve> {
+    let mut curves: Vec<ShareCurve> = Vec::new();
+    for point in &summaries.sweep {
+        let Some(arm) = summaries.arms.iter().find(|a| a.arm == point.arm) else {
+            continue;
+        };
+        let Some(score) = (if unseen { arm.unseen } else { Some(arm.all) }) else {
+            continue;
+        };
+        let at = SharePoint {
+            share: point.x,
+            recall: score.mean,
+            ci95: score.ci95,
+        };
+        match curves.iter_mut().find(|c| c.label == point.line) {
+            Some(curve) => curve.points.push(at),
+            None => curves.push(ShareCurve {
+                label: point.line.clone(),
+                points: vec![at],
+            }),
+        }
+    }
+    curves
+}
+
+fn comparisons(
+    arms: &[(String, Vec<&CellOutput>)],
+    options: &EvalOptions,
+) -> Result<Vec<ArmComparison>> {
+    let Some(((first, base), others)) = arms.split_first() else {
+        return Ok(Vec::new());
+    };
+    let mut all = Vec::new();
+    for (second, group) in others {
+        for output in group {
+            let Some(partner) = base.iter().find(|o| o.seed == output.seed) else {
+                continue;
+            };
+            all.push(ArmComparison {
+                first: first.clone(),
+                second: second.clone(),
+                seed: output.seed,
+                comparison: compare(
+                    &partner.predictions,
+                    &output.predictions,
+                    Some(&output.kb),
+                    options,
+                )?,
+            });
+        }
+    }
+    Ok(all)
+}
+
+fn comparison_table(summaries: &Summaries) -> Result<Table> {
+    let first = summaries
+        .comparisons
+        .first()
+        .map_or("the first arm", |c| c.first.as_str());
+    let columns = [
+        "arm",
+        "seed",
+        "difference, points",
+        "95 % interval",
+        "p (bootstrap)",
+        "p (McNemar)",
+    ];
+    let mut table = Table::new(
+        format!("Difference to {first}, paired over the same mentions"),
+        columns.map(String::from).to_vec(),
+    );
+    for ArmComparison {
+        second,
+        seed,
+        comparison: c,
+        ..
+    } in &summaries.comparisons
+    {
+        let points = |x: f64| format!("{:+.1}", 100.0 * x);
+        table.push(vec![
+            second.clone(),
+            seed.to_string(),
+            points(c.difference),
+            format!(
+                "{} to {}",
+                points(c.difference_ci95[0]),
+                points(c.difference_ci95[1])
+            ),
+            format!("{:.3}", c.p_bootstrap),
+            format!("{:.4}", c.p_mcnemar),
+        ])?;
+    }
+    Ok(table)
+}
+
+fn readme(summaries: &Summaries, table: &Table, comparisons: &Table) -> String {
+    let Machine {
+        cpu,
+        cpus,
+        memory_mib,
+        os,
+        syncabel,
+        burn,
+    } = &summaries.machine;
+    let revision = summaries.git_revision.as_deref().unwrap_or("unknown");
+    let mut text = format!(
+        "# {}\n\n{}\n\n```\n{}\n```\n\nRevision {revision}, syncabel {syncabel}, burn {burn}, {cpu} ({cpus} processors, \
+         {} GiB, {os}). Intervals: 95 %, document-level bootstrap; with several seeds a replicate draws seeds as well.\n\n",
+        summaries.name,
+        summaries.description.trim(),
+        summaries.command,
+        memory_mib / 1024,
+    );
+    text.push_str(&table.to_markdown());
+    text.push_str("\n![Recall by arm](recall.svg)\n");
+    if !summaries.sweep.is_empty() {
+        text.push_str("\n![Recall over the swept value](sweep.svg)\n\n![The same, unseen concepts](sweep_unseen.svg)\n");
+    }
+    if !comparisons.rows().is_empty() {
+        text.push('\n');
+        text.push_str(&comparisons.to_markdown());
+    }
+    text.push_str("\n![Training loss](loss.svg)\n");
+    text
+}
+
+/// Step and loss, averaged over windows of a fiftieth of the run, so that a figure shows a trend and a file stays small.
+pub fn smoothed(losses: &[(u64, f64)]) -> Vec<(f64, f64)> {
+    let window = losses.len().div_ceil(50).max(1);
+    let mean = |chunk: &[(u64, f64)]| {
+        let loss = chunk.iter().map(|(_, loss)| loss).sum::<f64>() / chunk.len() as f64;
+        (chunk[chunk.len() - 1].0 as f64, loss)
+    };
+    losses.chunks(window).map(mean).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn losses_are_averaged_in_windows() {
+        let losses: Vec<(u64, f64)> = (1..=100).map(|i| (i, i as f64)).collect();
+        let smooth = smoothed(&losses);
+        assert_eq!(smooth.len(), 50);
+        assert_eq!(smooth[0], (2.0, 1.5));
+        assert!(smoothed(&[]).is_empty());
+    }
+}

@@ -1,0 +1,91 @@
+//! The model that training starts from.
+
+use crate::config::{Experiment, ExperimentFile, ModelSourceConfig, ScratchConfig, resolve_path};
+use crate::error::BadInput;
+use crate::scratch;
+use crate::stage::StageStore;
+use anyhow::Result;
+use burn::tensor::Device;
+use serde_json::json;
+use syncabel_corpus::marked::Example;
+use syncabel_kb::Kb;
+use syncabel_model::{Checkpoint, ModelSource};
+
+/// Loads the model that the experiment names, with `<SEP>` in its vocabulary; makes it where it is to be made from
+/// scratch.
+///
+/// # Errors
+/// Bad input (a path, a file that is no model), or a failure to write.
+pub fn start_model(
+    file: &ExperimentFile,
+    config: &Experiment,
+    kb: &Kb,
+    train: &[Example],
+    store: &StageStore,
+    device: &Device,
+) -> Result<Checkpoint> {
+    let path = |key: &str, text: &str| {
+        resolve_path(
+            &file.path,
+            file.folder(),
+            &format!("model.source.{key}"),
+            text,
+        )
+    };
+    let source = match &config.model.source {
+        ModelSourceConfig::Scratch(shape) => {
+            from_scratch(shape, config.seed, kb, train, store, device)?
+        }
+        ModelSourceConfig::Folder(text) => ModelSource::Folder(path("folder", text)?),
+        ModelSourceConfig::Gguf(text) => ModelSource::Gguf(path("gguf", text)?),
+        ModelSourceConfig::Hub(text) => {
+            let (repo, revision) = text
+                .split_once('@')
+                .map_or((text.as_str(), None), |(r, v)| (r, Some(v)));
+            ModelSource::Hub {
+                repo: repo.to_owned(),
+                revision: revision.map(str::to_owned),
+            }
+        }
+    };
+    if let ModelSource::Folder(path) | ModelSource::Gguf(path) = &source
+        && !path.exists()
+    {
+        let message = format!(
+            "{}: key `model.source`: {} does not exist",
+            file.path.display(),
+            path.display()
+        );
+        return Err(BadInput(message).into());
+    }
+    Ok(syncabel_model::load(&source, device)?.add_sep()?.0)
+}
+
+fn from_scratch(
+    shape: &ScratchConfig,
+    seed: u64,
+    kb: &Kb,
+    train: &[Example],
+    store: &StageStore,
+    device: &Device,
+) -> Result<ModelSource> {
+    let names = kb
+        .groups()
+        .flat_map(|(group, _)| kb.names(group))
+        .map(|n| n.text);
+    // a name in its place behind the verb starts with a blank, which is part of its first token
+    let names: Vec<String> = names.map(|n| format!(" {n}")).collect();
+    let prompts = train.iter().map(|e| e.prompt.as_str());
+    let texts: Vec<&str> = names.iter().map(String::as_str).chain(prompts).collect();
+    let text_digest = syncabel_kb::Digest::of_bytes(texts.join("\n").as_bytes());
+    let inputs = json!({"shape": shape, "seed": seed, "text": text_digest.to_string(), "tool": env!("CARGO_PKG_VERSION")});
+    let stage = store.run("base", inputs, |folder| {
+        let mut tokenizer = scratch::tokenizer(texts.iter().copied(), shape.vocabulary)?;
+        tokenizer.add_sep();
+        let config = scratch::config(shape, &tokenizer);
+        config.validate()?;
+        let model = config.init_seeded(seed, device);
+        syncabel_model::save(&folder.join("model"), &config, &model, &tokenizer).map_err(Into::into)
+    })?;
+    Ok(ModelSource::Folder(stage.path.join("model")))
+}
