@@ -38,9 +38,13 @@ mod bootstrap;
 pub mod codes;
 mod compare;
 mod error;
+pub mod figures;
 pub mod judge;
+#[cfg(feature = "parquet")]
+pub mod parquet;
 mod report;
 mod score;
+pub mod tables;
 mod training;
 
 pub use bootstrap::{Bootstrap, DocumentSums, Interval};

@@ -167,9 +167,11 @@ impl Lexicon {
     }
 
     /// A rare word without the ending of an adjective or a disease.
-    fn may_be_eponym(&self, word: &str) -> bool {
-        const NOT_NAMES: [&str; 12] =
-            ["ic", "al", "ous", "ive", "ary", "oma", "emia", "itis", "osis", "pathy", "trophy", "plasia"];
+    pub(super) fn may_be_eponym(&self, word: &str) -> bool {
+        const NOT_NAMES: [&str; 20] = [
+            "ic", "al", "ous", "ive", "ary", "oma", "emia", "itis", "osis", "pathy", "trophy", "plasia", "borne", "ed",
+            "ing", "ar", "ent", "ant", "oid", "less",
+        ];
         let lower = word.to_lowercase();
         self.is_rare(&lower) && !NOT_NAMES.iter().any(|ending| lower.ends_with(ending))
     }
