@@ -6,7 +6,9 @@
 //!
 //! Both orders are read, `long form (SF)` and `SF (long form)`. A long form is found by matching the letters and digits of the short form
 //! from right to left, the first of them at the start of a word. Beyond the published algorithm, a short form must have a capital letter,
-//! and a long form must not cross a line break, leave a bracket open, or hold the short form as a word.
+//! and a long form must not cross a line break, leave a bracket open, run on after a comma (`, the`), or hold the short form as a word. And words whose
+//! initials are the short form letter by letter come first: the published match is content with `hemochromatosis` for `HH`,
+//! where the text has `hereditary hemochromatosis`.
 
 use std::collections::HashMap;
 
@@ -21,6 +23,12 @@ pub struct Definition {
     /// What it stands for.
     pub long: SpanChars,
 }
+
+/// Nothing longer is a long form; keeps the cost linear on text full of brackets.
+const LONGEST_DEFINITION_BYTES: usize = 300;
+
+/// A longer word is no short form, even without the brackets around it.
+const LONGEST_WORD_CHARS: usize = 16;
 
 /// Finds the definitions of a text, in text order. Linear in the length of the text.
 ///
@@ -156,7 +164,11 @@ fn brackets(text: &str) -> impl Iterator<Item = (usize, usize)> {
     for (at, byte) in text.bytes().enumerate() {
         match byte {
             b'(' => open.push(at),
-            b')' => pairs.extend(open.pop().map(|start| (start, at))),
+            b')' => pairs.extend(
+                open.pop()
+                    .map(|start| (start, at))
+                    .filter(|(start, at)| at - start <= LONGEST_DEFINITION_BYTES),
+            ),
             b'\n' => open.clear(),
             _ => {}
         }
@@ -193,9 +205,14 @@ fn definition_at(text: &str, open: usize, close: usize) -> Option<(BytesRange, B
 /// `SF (long form)`: the word before the bracket is short, and its letters are found from the very start of what is inside.
 fn reversed_definition(text: &str, open: usize, inner: &str) -> Option<(BytesRange, BytesRange)> {
     let before = text[..open].trim_end();
-    let word_start = before
-        .rfind(char::is_whitespace)
-        .map_or(0, |at| at + char_len_at(before, at));
+    let word_bytes: usize = before
+        .chars()
+        .rev()
+        .take(LONGEST_WORD_CHARS)
+        .take_while(|c| !c.is_whitespace())
+        .map(char::len_utf8)
+        .sum();
+    let word_start = before.len() - word_bytes;
     let short = before[word_start..].trim_start_matches(['(', '[', '"', '\'']);
     let first = inner
         .find([';', ','])
@@ -240,7 +257,7 @@ fn long_form_window(text: &str, open: usize, short: &str) -> BytesRange {
     let mut start = end;
     let limit = max_words(short);
     let mut in_word = false;
-    for (at, c) in before.char_indices().rev() {
+    for (at, c) in before.char_indices().rev().take(LONGEST_DEFINITION_BYTES) {
         if matches!(c, '\n' | '\r') {
             break;
         }
@@ -273,9 +290,43 @@ fn single_letter_before_stop(stem: &str) -> bool {
 
 /// Byte at which the long form of `short` begins in `window` (it reaches to the end of the window).
 fn best_long_form(short: &str, window: &str) -> Option<usize> {
+    let letters: Vec<char> = short.chars().filter(|c| c.is_alphanumeric()).collect();
+    let by_initials = initials_long_form(&letters, window)
+        .filter(|&at| is_long_form(short, &letters, &window[at..]));
+    by_initials.or_else(|| matched_long_form(short, &letters, window))
+}
+
+/// Byte at which the last words of `window` begin whose initials are the letters, small words aside.
+fn initials_long_form(letters: &[char], window: &str) -> Option<usize> {
+    const SMALL: [&str; 14] = [
+        "of", "the", "and", "in", "with", "to", "for", "de", "la", "du", "des", "del", "y", "und",
+    ];
+    let mut wanted = letters.iter().rev().peekable();
+    let mut start = None;
+    for word in window
+        .rsplit(|c: char| c.is_whitespace() || c == '-')
+        .filter(|word| !word.is_empty())
+    {
+        let Some(&&letter) = wanted.peek() else { break };
+        if word
+            .chars()
+            .next()
+            .is_some_and(|initial| same_letter(initial, letter))
+        {
+            wanted.next();
+            start = Some(range_of(window, word).0);
+        } else if !SMALL.contains(&word) {
+            return None;
+        }
+    }
+    // A part of a hyphenated word is no place to begin.
+    start.filter(|&at| wanted.peek().is_none() && !window[..at].ends_with('-'))
+}
+
+/// Schwartz and Hearst's match from right to left.
+fn matched_long_form(short: &str, letters: &[char], window: &str) -> Option<usize> {
     let chars: Vec<(usize, char)> = window.char_indices().collect();
     let mut at = chars.len();
-    let letters: Vec<char> = short.chars().filter(|c| c.is_alphanumeric()).collect();
     for (i, wanted) in letters.iter().enumerate().rev() {
         loop {
             at = at.checked_sub(1)?;
@@ -296,7 +347,7 @@ fn best_long_form(short: &str, window: &str) -> Option<usize> {
             .len();
     let start = start.min(chars[at].0);
     let long = &window[start..];
-    is_long_form(short, &letters, long).then_some(start)
+    is_long_form(short, letters, long).then_some(start)
 }
 
 fn is_long_form(short: &str, letters: &[char], long: &str) -> bool {
@@ -308,7 +359,11 @@ fn is_long_form(short: &str, letters: &[char], long: &str) -> bool {
         .split(|c: char| c.is_whitespace() || "()[]".contains(c))
         .any(|w| w == short);
     let opened = long.matches('(').count() == long.matches(')').count();
-    long.len() > short.len()
+    let runs_on = [", the ", ", a ", ", an ", ", which "]
+        .iter()
+        .any(|comma| long.contains(comma));
+    !runs_on
+        && long.len() > short.len()
         && words <= letters.len() * 2 + 2
         && !repeats
         && opened
@@ -402,6 +457,21 @@ mod tests {
         "XLDCM",
         "X-linked dilated cardiomyopathy"
     )]
+    #[case(
+        "hereditary hemochromatosis (HH) is",
+        "HH",
+        "hereditary hemochromatosis"
+    )]
+    #[case(
+        "attenuated adenomatous polyposis coli (AAPC)",
+        "AAPC",
+        "attenuated adenomatous polyposis coli"
+    )]
+    #[case(
+        "a deficiency of the complement (DOC) is",
+        "DOC",
+        "deficiency of the complement"
+    )]
     #[case("with HD (Huntington disease), a", "HD", "Huntington disease")]
     #[case("with HD (the Huntington disease) a", "HD", "Huntington disease")]
     #[case("ataxia-telangiectasia (A-T) gene", "A-T", "ataxia-telangiectasia")]
@@ -428,6 +498,7 @@ mod tests {
     #[case("in three of them (see below)")]
     #[case("the patients (n = 12) were")]
     #[case("a mutation (C282Y) of the gene")]
+    #[case("the Pendred, the disease gene (PDS)")]
     #[case("cancer\n(CA) in")]
     #[case("Cats were ill. Dogs (CD) too")]
     #[case("mutations (1) were (P<0.05)")]

@@ -35,9 +35,11 @@ fn main_files_have_their_rows(
         .filter(|p| p.code == p.predicted_code)
         .count();
     assert!(correct.abs_diff(about_correct) < 25, "{correct} correct");
-    assert!(predictions.iter().all(|p| !p.sentence.is_empty()
-        && p.end_span > p.start_span
-        && !p.prediction_score.is_nan()));
+    assert!(
+        predictions
+            .iter()
+            .all(|p| !p.sentence.is_empty() && !p.prediction_score.is_nan())
+    );
     let extra: Vec<&str> = predictions[0]
         .extra
         .iter()

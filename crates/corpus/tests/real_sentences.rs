@@ -83,8 +83,8 @@ fn sentences_of_real_corpora_have_plausible_lengths() {
 
 /// Our marked sentences against the released ones, which were made with NLTK's trained splitters.
 #[rstest]
-#[case("SPACCC", 0.93)]
-#[case("MEDLINE", 0.97)]
+#[case("SPACCC", 0.97)]
+#[case("MEDLINE", 0.99)]
 fn marked_sentences_agree_with_the_released_ones(#[case] name: &str, #[case] at_least: f64) {
     let corpus = if name == "SPACCC" {
         spaccc("test")
@@ -135,7 +135,7 @@ fn marked_sentences_agree_with_the_released_ones(#[case] name: &str, #[case] at_
     let (mut rows, mut same, mut shown, mut no_twin) = (0, 0, 0, 0);
     for row in read_tsv(&file).unwrap() {
         let key = (
-            row.filename.trim_start_matches("es-").to_owned(),
+            row.filename.clone(),
             row.start_span,
             row.end_span,
             row.label.clone(),
@@ -157,5 +157,5 @@ fn marked_sentences_agree_with_the_released_ones(#[case] name: &str, #[case] at_
         "{name}: {same} of {rows} marked sentences are the same ({:.2}%), {no_twin} rows without a twin",
         share * 100.0
     );
-    assert!(rows > 3000 && share > at_least, "{share}");
+    assert!(rows > 2900 && share > at_least, "{share}");
 }

@@ -12,10 +12,10 @@ fn kb() -> Kb {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("kb.jsonl");
     let lines = [
-        r#"{"code":"A","alt_codes":["A9"],"preferred_name":"Breast Neoplasms","names":["Breast cancer"],"groups":["Disorders"]}"#,
-        r#"{"code":"B","preferred_name":"Ovarian Neoplasms","names":["Ovarian cancer"],"groups":["Disorders"]}"#,
-        r#"{"code":"C","preferred_name":"Copper","names":["Cu"],"groups":["Chemicals & Drugs"]}"#,
-        r#"{"code":"T","preferred_name":"Tremor","names":["Trembling"],"groups":["Disorders","Phenomena"]}"#,
+        r#"{"code":"A","alt_codes":["A9"],"name":"Breast Neoplasms","synonyms":["Breast cancer"],"group":["Disorders"]}"#,
+        r#"{"code":"B","name":"Ovarian Neoplasms","synonyms":["Ovarian cancer"],"group":["Disorders"]}"#,
+        r#"{"code":"C","name":"Copper","synonyms":["Cu"],"group":["Chemicals & Drugs"]}"#,
+        r#"{"code":"T","name":"Tremor","synonyms":["Trembling"],"group":["Disorders","Phenomena"]}"#,
     ];
     std::fs::write(&path, lines.join("\n")).unwrap();
     let source = load(Path::new(&path), SourceFormat::Jsonl, None).unwrap();

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use syncabel_corpus::{Corpus, Document, Gold, Language, Mention, Origin, SpanChars, Split};
 
 /// A file or folder of the shared data; says loudly that it is not there.
-pub fn data(path: &str) -> Option<PathBuf> {
+pub(crate) fn data(path: &str) -> Option<PathBuf> {
     let full =
         PathBuf::from(concat!(env!("CARGO_MANIFEST_DIR"), "/../../../shared/data")).join(path);
     if full.exists() {
@@ -17,17 +17,17 @@ pub fn data(path: &str) -> Option<PathBuf> {
 
 /// QUAERO's JSON Lines (own field names) as documents.
 #[allow(dead_code)]
-pub fn quaero(path: &str) -> Option<Corpus> {
+pub(crate) fn quaero(path: &str) -> Option<Corpus> {
     let text = std::fs::read_to_string(data(path)?).unwrap();
     let documents = text.lines().map(|line| {
         let value: serde_json::Value = serde_json::from_str(line).unwrap();
         let id = value["doc_id"].as_str().unwrap().to_owned();
         let mentions = value["mentions"].as_array().unwrap().iter().map(|m| {
-            let spans = serde_json::from_value(m["spans"].clone()).unwrap();
+            let mut spans: Vec<SpanChars> = serde_json::from_value(m["spans"].clone()).unwrap();
             Mention {
                 id: m["id"].as_str().unwrap().to_owned(),
+                text: in_text_order(m["text"].as_str().unwrap(), &mut spans),
                 spans,
-                text: m["text"].as_str().unwrap().to_owned(),
                 label: m["type"].as_str().unwrap().to_owned(),
                 gold: m["cui"]
                     .as_str()
@@ -42,9 +42,24 @@ pub fn quaero(path: &str) -> Option<Corpus> {
     })
 }
 
+/// Two mentions list a later fragment first; our documents have them in text order.
+#[allow(dead_code)]
+fn in_text_order(stated: &str, spans: &mut [SpanChars]) -> String {
+    if spans.is_sorted() {
+        return stated.to_owned();
+    }
+    let first_chars = spans[0].len_chars() as usize;
+    let (first, second): (String, String) = (
+        stated.chars().take(first_chars).collect(),
+        stated.chars().skip(first_chars + 1).collect(),
+    );
+    spans.sort_unstable();
+    format!("{second} {first}")
+}
+
 /// SPACCC's texts and annotation table as documents.
 #[allow(dead_code)]
-pub fn spaccc(split: &str) -> Option<Corpus> {
+pub(crate) fn spaccc(split: &str) -> Option<Corpus> {
     let texts = std::fs::read_to_string(data(&format!("spaccc/{split}_texts.jsonl"))?).unwrap();
     let table = std::fs::read_to_string(data(&format!("spaccc/{split}.tsv"))?).unwrap();
     let mut documents: Vec<Document> = texts
@@ -63,7 +78,7 @@ pub fn spaccc(split: &str) -> Option<Corpus> {
     documents.sort_by(|a, b| a.id.cmp(&b.id));
     for row in table.lines().skip(1) {
         let cells: Vec<&str> = row.split('\t').collect();
-        let id = cells[0].trim_start_matches("es-");
+        let id = cells[0];
         let at = documents
             .binary_search_by(|d| d.id.as_str().cmp(id))
             .unwrap();
