@@ -132,7 +132,7 @@ pub fn save(
     tokenizer: &TextTokenizer,
 ) -> Result<(), Error> {
     save_through(dir, config, model, tokenizer, &|path| {
-        File::create(path).map(|file| Box::new(DiskFile::new(file)) as Box<dyn Sink>)
+        File::create(path).map(DiskFile::new)
     })
 }
 
@@ -166,15 +166,13 @@ impl Sink for DiskFile {
     }
 }
 
-type Opener<'a> = &'a dyn Fn(&Path) -> std::io::Result<Box<dyn Sink>>;
-
 /// [`save`] with the opening of files left to the caller, so that tests can fill the disk.
-fn save_through(
+fn save_through<S: Sink>(
     dir: &Path,
     config: &LlamaConfig,
     model: &Llama,
     tokenizer: &TextTokenizer,
-    open: Opener<'_>,
+    open: &dyn Fn(&Path) -> std::io::Result<S>,
 ) -> Result<(), Error> {
     std::fs::create_dir_all(dir).map_err(|source| Error::Write {
         path: dir.to_owned(),
@@ -204,13 +202,13 @@ fn with_tokens(config: &LlamaConfig, tokenizer: &TextTokenizer) -> LlamaConfig {
 }
 
 /// Files written under temporary names, removed again unless committed.
-struct Staged<'a> {
+struct Staged<'a, S: Sink> {
     dir: &'a Path,
-    open: Opener<'a>,
+    open: &'a dyn Fn(&Path) -> std::io::Result<S>,
     names: Vec<&'static str>,
 }
 
-impl Staged<'_> {
+impl<S: Sink> Staged<'_, S> {
     fn temporary(&self, name: &str) -> PathBuf {
         self.dir.join(format!("{name}.tmp"))
     }
@@ -256,7 +254,7 @@ impl Staged<'_> {
     }
 }
 
-impl Drop for Staged<'_> {
+impl<S: Sink> Drop for Staged<'_, S> {
     fn drop(&mut self) {
         for name in &self.names {
             let _ = std::fs::remove_file(self.temporary(name));
@@ -402,5 +400,84 @@ impl fmt::Display for ModelSource {
                     .map_or(Ok(()), |revision| write!(f, "@{revision}"))
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::cell::Cell;
+
+    /// A disk with room for so many more bytes.
+    struct FullDisk<'a> {
+        left: &'a Cell<usize>,
+        file: File,
+    }
+
+    impl Write for FullDisk<'_> {
+        fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+            if self.left.get() < bytes.len() {
+                return Err(std::io::ErrorKind::StorageFull.into());
+            }
+            self.left.set(self.left.get() - bytes.len());
+            self.file.write(bytes)
+        }
+
+        fn flush(&mut self) -> std::io::Result<()> {
+            self.file.flush()
+        }
+    }
+
+    impl Sink for FullDisk<'_> {
+        fn finish(&mut self) -> std::io::Result<()> {
+            self.file.sync_all()
+        }
+    }
+
+    fn files(dir: &Path) -> Vec<(String, Vec<u8>)> {
+        let mut files: Vec<_> = std::fs::read_dir(dir)
+            .unwrap()
+            .map(|entry| {
+                let path = entry.unwrap().path();
+                let name = path.file_name().unwrap().to_str().unwrap().to_owned();
+                (name, std::fs::read(path).unwrap())
+            })
+            .collect();
+        files.sort();
+        files
+    }
+
+    #[test]
+    fn a_full_disk_leaves_the_previous_checkpoint() {
+        let device = crate::device("auto").unwrap();
+        let fixture = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/tied");
+        let old = load(&ModelSource::Folder(fixture), &device).unwrap();
+        let dir = tempfile::tempdir().unwrap();
+        old.save(dir.path()).unwrap();
+        std::fs::write(dir.path().join("optimizer.bin"), "another's").unwrap();
+        let before = files(dir.path());
+        let new = old.config.init_seeded(9, &device);
+
+        // Everything fits in 116,000 bytes or so: fill the disk in each file, and in the weights
+        // at the beginning and near the end.
+        for room in [0, 5_000, 9_000, 9_500, 20_000, 100_000] {
+            let left = Cell::new(room);
+            let open = |path: &Path| {
+                let file = File::create(path)?;
+                Ok(FullDisk { left: &left, file })
+            };
+            let error = save_through(dir.path(), &old.config, &new, &old.tokenizer, &open)
+                .expect_err("the disk is full");
+            assert!(matches!(error, Error::Write { .. }), "{error}");
+            assert!(error.to_string().contains("untouched"), "{error}");
+            assert_eq!(files(dir.path()), before, "{room} bytes of room");
+        }
+        let left = Cell::new(1 << 20);
+        let open = |path: &Path| {
+            let file = File::create(path)?;
+            Ok(FullDisk { left: &left, file })
+        };
+        save_through(dir.path(), &old.config, &new, &old.tokenizer, &open).unwrap();
+        assert_ne!(files(dir.path()), before);
     }
 }

@@ -556,6 +556,25 @@ fn byte_count(shape: &[usize], innermost: usize, encoding: Encoding) -> Result<u
 pub(crate) mod tests {
     use super::*;
 
+    /// Expected values are the `gguf` package's (`tests/fixtures/make_fixtures.py`).
+    #[test]
+    fn every_tensor_type_decodes_as_the_reference_does() {
+        let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures");
+        let file = GgufFile::open(&folder.join("types.gguf")).unwrap();
+        let expected = std::fs::read(folder.join("types.expected.safetensors")).unwrap();
+        let expected = safetensors::SafeTensors::deserialize(&expected).unwrap();
+        assert_eq!(expected.len(), 10);
+        for (name, view) in expected.tensors() {
+            let values = file.values(&name, view.shape()).unwrap();
+            let (cells, _) = view.data().as_chunks::<4>();
+            for (i, (value, &cell)) in values.iter().zip(cells).enumerate() {
+                let reference = f32::from_le_bytes(cell);
+                assert_eq!(*value, reference, "{name} value {i}");
+            }
+            assert_eq!(values.len(), cells.len());
+        }
+    }
+
     #[test]
     fn rows_are_reordered_from_pairs_to_halves() {
         // One head of four rows, two columns: pairs (a0 b0 a1 b1) become halves (a0 a1 b0 b1).

@@ -1,9 +1,7 @@
 //! Cached, batched, branching decoding gives the logits of a plain forward pass.
 
-mod common;
-
+use crate::common::*;
 use burn::module::Module;
-use common::*;
 use syncabel_model::{Checkpoint, Error, LlamaConfig, Packing, Rope, Session};
 
 const TOLERANCE: f32 = 1e-4;

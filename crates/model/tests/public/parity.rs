@@ -1,8 +1,6 @@
 //! Parity with Hugging Face transformers on small random models (`fixtures/make_fixtures.py`).
 
-mod common;
-
-use common::*;
+use crate::common::*;
 use syncabel_model::{ModelSource, Session, TextTokenizer, load};
 
 /// Largest difference of a logit that float32 rounding may make.
