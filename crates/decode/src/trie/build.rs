@@ -93,12 +93,12 @@ impl<'a> Spelled<'a> {
         encode: &(dyn Fn(&str) -> Vec<u32> + Sync),
         eos: u32,
     ) -> Result<(), Error> {
-        let tasks: Vec<Result<(Vec<u32>, Vec<u32>), Error>> = names
+        let tasks: Vec<Result<Spellings, Error>> = names
             .par_chunks(NAMES_PER_TASK)
             .map(|names| spell(group, names, encode, eos))
             .collect();
         for task in tasks {
-            let (lengths, tokens) = task?;
+            let Spellings { lengths, tokens } = task?;
             let mut end = self.tokens.len();
             self.starts.extend(lengths.iter().map(|&length| {
                 end += length as usize;
@@ -127,13 +127,18 @@ impl<'a> Spelled<'a> {
     }
 }
 
-/// Lengths and tokens of a few names.
+/// The tokens of a few names, end to end.
+struct Spellings {
+    lengths: Vec<u32>,
+    tokens: Vec<u32>,
+}
+
 fn spell(
     group: u16,
     names: &[NameEntry<'_>],
     encode: &(dyn Fn(&str) -> Vec<u32> + Sync),
     eos: u32,
-) -> Result<(Vec<u32>, Vec<u32>), Error> {
+) -> Result<Spellings, Error> {
     let mut lengths = Vec::with_capacity(names.len());
     let mut tokens = Vec::with_capacity(8 * names.len());
     let mut text = String::new();
@@ -158,7 +163,7 @@ fn spell(
         lengths.push(spelled.len() as u32);
         tokens.extend_from_slice(&spelled);
     }
-    Ok((lengths, tokens))
+    Ok(Spellings { lengths, tokens })
 }
 
 /// The walk over the sorted sequences. A node is a range of them that agrees in its first `depth` tokens.

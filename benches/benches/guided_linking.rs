@@ -1,0 +1,81 @@
+//! Mentions linked per second by guided beam search over MEDIC's names, alone and in a batch.
+//!
+//! The model is a small random Llama with SmolLM2's vocabulary: what is measured is everything around the network (trie,
+//! softmax over 49 thousand tokens, beams) and the head; the layers of a real model come on top.
+//!
+//! `cargo bench -p syncabel-benches --bench guided_linking`
+
+mod shapes;
+
+use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
+use shapes::{Pieces, VOCAB};
+use syncabel_corpus::marked::MarkedMention;
+use syncabel_corpus::{Gold, Language, Origin};
+use syncabel_decode::{LinkOptions, Linker, LlamaSteps, SearchOptions, Trie};
+use syncabel_kb::Kb;
+use syncabel_model::{LlamaConfig, device};
+
+/// Prompts of about the length of NCBI Disease's: 48 tokens.
+const SENTENCE: &str =
+    "A common mutation was found in most families in which several members had been treated for";
+
+fn linking(c: &mut Criterion) {
+    let (kb, shape) = shapes::medic();
+    let trie = Trie::for_tokenizer(&kb, &Pieces).expect("every name has pieces");
+    let device = device("auto").expect("there is a CPU");
+    let config = LlamaConfig::new(VOCAB, 64, 128, 2, 4, 2);
+    let model = config.init(&device);
+    let mut group = c.benchmark_group(format!(
+        "guided_linking/names={}/shape={shape}/hidden=64/layers=2",
+        kb.name_count()
+    ));
+    group.sample_size(10);
+    for (beams, batch) in [(5, 1), (5, 16), (1, 16)] {
+        let mentions = mentions(&kb, batch);
+        let search = SearchOptions {
+            beams,
+            ..SearchOptions::default()
+        };
+        let options = LinkOptions {
+            search,
+            batch,
+            ..LinkOptions::default()
+        };
+        let steps = Box::new(LlamaSteps::new(&model, &config));
+        let mut linker = Linker::with_model(steps, &Pieces, &kb, Some(&trie), options)
+            .expect("made for each other");
+        group.throughput(Throughput::Elements(batch as u64));
+        group.bench_function(
+            BenchmarkId::new(format!("beams={beams}"), format!("batch={batch}")),
+            |b| {
+                b.iter(|| linker.link(&mentions).expect("the model holds every token"));
+            },
+        );
+    }
+    group.finish();
+}
+
+fn mentions(kb: &Kb, count: usize) -> Vec<MarkedMention> {
+    let (_, group) = kb.groups().next().expect("one group");
+    let mention = |number: usize| {
+        let text = format!("condition {number}");
+        MarkedMention {
+            document: "bench".into(),
+            mention_id: number.to_string(),
+            label: group.into(),
+            group: group.into(),
+            start_chars: 0,
+            end_chars: text.len() as u32,
+            span: text.clone(),
+            sentence: format!("{SENTENCE} [{text}]{{{group}}} at some time of their lives."),
+            mention: text,
+            language: Language::En,
+            gold: Gold::none(),
+            origin: Origin::Human,
+        }
+    };
+    (0..count).map(mention).collect()
+}
+
+criterion_group!(benches, linking);
+criterion_main!(benches);
