@@ -7,8 +7,8 @@
 //!
 //! # Cost
 //!
-//! A build holds the sources in memory and sorts their names: 0.2 s for MEDIC (76,237 names; bench
-//! `kb_build`), and in proportion for more. An open KB costs address space, not memory: nothing is parsed, pages come in when
+//! A build holds the sources in memory and sorts their names: half a second for MEDIC (76,237 names), reading
+//! and writing included (bench `kb_build`), and in proportion for more. An open KB costs address space, not memory: nothing is parsed, pages come in when
 //! they are touched. At UMLS scale (3 M concepts, 7 M names) the artefact has about 0.6 GB and opens in
 //! well under a millisecond; [`inspect()`] prints the bytes of each part. A TF-IDF index
 //! ([`select::TfidfIndex`]) lives on the heap, about 200 bytes a name.

@@ -97,7 +97,7 @@ pub enum DuplicateCodes {
 
 /// Builds a KB in memory. [`Kb::write`] puts it on disk.
 ///
-/// Cost: sorting all names; MEDIC (76,237 names) takes about 0.1 s, see the bench `kb_build`.
+/// Cost: sorting all names, well under a second for MEDIC (76,237 names), see the bench `kb_build`.
 ///
 /// # Errors
 /// Empty names, bad or duplicate codes, each with file and line; [`Error::NoNames`] when nothing

@@ -89,3 +89,59 @@ fn problem(path: &Path, error: polars::error::PolarsError) -> Error {
         problem: error.to_string(),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use polars::prelude::{IntoColumn, NamedFrom, ParquetWriter, Series};
+
+    use super::*;
+
+    fn write(path: &Path, columns: Vec<Series>) {
+        let rows = columns[0].len();
+        let columns = columns.into_iter().map(Series::into_column).collect();
+        let mut table = DataFrame::new(rows, columns).unwrap();
+        let file = File::create(path).unwrap();
+        ParquetWriter::new(file).finish(&mut table).unwrap();
+    }
+
+    #[test]
+    fn strings_and_lists() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("kb.parquet");
+        let types = [
+            Series::new("".into(), ["T1", "T2"]),
+            Series::new("".into(), [] as [&str; 0]),
+        ];
+        write(
+            &path,
+            vec![
+                Series::new("code".into(), ["C1", "C2"]),
+                Series::new("name".into(), ["Asthma", "Flu"]),
+                Series::new("synonyms".into(), [Some("Asthmas|Wheeze"), None]),
+                Series::new("semantic_type".into(), types),
+            ],
+        );
+        let concepts = read(&path, Some("Disease")).unwrap().concepts;
+        assert_eq!(concepts[0].names, ["Asthma", "Asthmas", "Wheeze"]);
+        assert_eq!(concepts[0].semantic_types, ["T1", "T2"]);
+        assert_eq!(concepts[1].names, ["Flu"]);
+        assert!(concepts[1].semantic_types.is_empty());
+        assert_eq!(concepts[1].location.line, 2);
+    }
+
+    #[test]
+    fn bad_columns_and_bad_files() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("kb.parquet");
+        write(&path, vec![Series::new("code".into(), ["C1"])]);
+        assert!(matches!(
+            read(&path, None),
+            Err(Error::MissingColumn { .. })
+        ));
+        let name = Series::new("name".into(), ["x"]);
+        write(&path, vec![Series::new("code".into(), [1i32]), name]);
+        assert!(matches!(read(&path, None), Err(Error::FieldType { .. })));
+        std::fs::write(&path, b"PAR1 no").unwrap();
+        assert!(matches!(read(&path, None), Err(Error::Parquet { .. })));
+    }
+}

@@ -63,8 +63,8 @@ enum Method {
 }
 
 impl NameSelector {
-    /// Prepares a selection; for TF-IDF that counts the 3-grams of all names, about 0.1 s for
-    /// MEDIC.
+    /// Prepares a selection; for TF-IDF that counts the 3-grams of all names, a fraction of a
+    /// second for MEDIC.
     pub fn new(kb: &Kb, selection: Selection) -> Self {
         let method = match selection {
             Selection::Tfidf => Method::Tfidf(Vectorizer::fit(kb)),
