@@ -1,0 +1,84 @@
+//! A folder per test and the real binary.
+
+#![allow(dead_code)] // each test file uses its part
+
+use assert_cmd::Command;
+use std::path::{Path, PathBuf};
+use tempfile::TempDir;
+
+pub struct Sandbox {
+    dir: TempDir,
+}
+
+impl Sandbox {
+    pub fn new() -> Self {
+        Sandbox { dir: tempfile::tempdir().unwrap() }
+    }
+
+    pub fn path(&self, name: &str) -> PathBuf {
+        self.dir.path().join(name)
+    }
+
+    pub fn write(&self, name: &str, content: impl AsRef<[u8]>) -> PathBuf {
+        let path = self.path(name);
+        std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+        std::fs::write(&path, content).unwrap();
+        path
+    }
+
+    /// `syncabel ARGS` in the sandbox's folder.
+    pub fn run(&self, args: &[&str]) -> Output {
+        let output = Command::cargo_bin("syncabel").unwrap().current_dir(self.dir.path()).args(args).output().unwrap();
+        Output {
+            code: output.status.code(),
+            stdout: String::from_utf8(output.stdout).unwrap(),
+            stderr: String::from_utf8(output.stderr).unwrap(),
+        }
+    }
+}
+
+#[derive(Debug)]
+pub struct Output {
+    pub code: Option<i32>,
+    pub stdout: String,
+    pub stderr: String,
+}
+
+impl Output {
+    /// Exit code 0; returns stdout.
+    #[track_caller]
+    pub fn ok(self) -> String {
+        assert_eq!(self.code, Some(0), "stderr: {}", self.stderr);
+        self.stdout
+    }
+
+    /// Exit code 2, no panic, and every one of `needles` on stderr.
+    #[track_caller]
+    pub fn refused(self, needles: &[&str]) {
+        assert_eq!(self.code, Some(2), "stderr: {}\nstdout: {}", self.stderr, self.stdout);
+        assert!(!self.stderr.contains("panicked"), "{}", self.stderr);
+        for needle in needles {
+            assert!(self.stderr.contains(needle), "`{needle}` is not in: {}", self.stderr);
+        }
+    }
+}
+
+/// The repository's folder.
+pub fn repository() -> &'static Path {
+    Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/../.."))
+}
+
+/// A terminology of four concepts in two groups.
+pub const TERMS: &str = "code\tname\tsynonyms\tgroup\tsemantic_type\tdefinition\n\
+    D006816\tHuntington Disease\tHuntington Chorea|Chronic Progressive Hereditary Chorea\tDisorders\t\tInherited.\n\
+    D006689\tHodgkin Disease\tHodgkin Lymphoma\tDisorders\t\tA lymphoma.\n\
+    D001249\tAsthma\tBronchial Asthma\tDisorders\t\tAirways.\n\
+    D000068877\tImatinib Mesylate\tGleevec|STI-571\tChemicals\t\tA drug.\n";
+
+/// Two documents in the project's own format.
+pub const NOTES: &str = concat!(
+    r#"{"id":"n1","text":"Known Huntington chorea, now with falls.","mentions":[{"id":"n1.1","spans":[[6,23]],"text":"Huntington chorea","label":"Disorders","gold":[["D006816"]]}]}"#,
+    "\n",
+    r#"{"id":"n2","text":"Wheezing; bronchial asthma since childhood.","mentions":[{"id":"n2.1","spans":[[10,26]],"text":"bronchial asthma","label":"Disorders","gold":[["D001249"]]}]}"#,
+    "\n"
+);
