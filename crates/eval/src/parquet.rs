@@ -3,14 +3,24 @@
 use std::fs::File;
 use std::path::Path;
 
-use polars::prelude::{Column, DataFrame, DataType, NamedFrom, ParquetReader, ParquetWriter, SerReader, Series};
+use polars::prelude::{
+    Column, DataFrame, DataType, NamedFrom, ParquetReader, ParquetWriter, SerReader, Series,
+};
 use syncabel_corpus::predictions::{COLUMNS, Candidate, Prediction};
 
 use crate::Error;
 use crate::tables::Table;
 
 /// Columns without which a file is no prediction file.
-const REQUIRED: [&str; 7] = ["filename", "label", "start_span", "end_span", "span", "code", "Predicted_code"];
+const REQUIRED: [&str; 7] = [
+    "filename",
+    "label",
+    "start_span",
+    "end_span",
+    "span",
+    "code",
+    "Predicted_code",
+];
 
 /// Reads a prediction file. Columns may have any type that can be written as text; null is an empty cell.
 ///
@@ -19,14 +29,35 @@ const REQUIRED: [&str; 7] = ["filename", "label", "start_span", "end_span", "spa
 pub fn read_predictions(path: &Path) -> Result<Vec<Prediction>, Error> {
     let file = File::open(path).map_err(Error::io(path))?;
     let frame = ParquetReader::new(file).finish().map_err(failed(path))?;
-    let columns: Vec<(String, Vec<Option<String>>)> =
-        frame.columns().iter().map(|column| texts(path, column)).collect::<Result<_, _>>()?;
-    if let Some(column) = REQUIRED.into_iter().find(|c| columns.iter().all(|(name, _)| name != c)) {
+    let columns: Vec<(String, Vec<Option<String>>)> = frame
+        .columns()
+        .iter()
+        .map(|column| texts(path, column))
+        .collect::<Result<_, _>>()?;
+    if let Some(column) = REQUIRED
+        .into_iter()
+        .find(|c| columns.iter().all(|(name, _)| name != c))
+    {
         let found: Vec<&str> = columns.iter().map(|(name, _)| name.as_str()).collect();
-        let reason = format!("the column `{column}` is missing; the file has {}", found.join(", "));
-        return Err(Error::Parquet { path: path.to_path_buf(), reason });
+        let reason = format!(
+            "the column `{column}` is missing; the file has {}",
+            found.join(", ")
+        );
+        return Err(Error::Parquet {
+            path: path.to_path_buf(),
+            reason,
+        });
     }
-    (0..frame.height()).map(|row| Row { path, columns: &columns, row }.prediction()).collect()
+    (0..frame.height())
+        .map(|row| {
+            Row {
+                path,
+                columns: &columns,
+                row,
+            }
+            .prediction()
+        })
+        .collect()
 }
 
 /// Writes a prediction file: spans as `u32`, scores as `f64` with null for unknown, everything else as text.
@@ -35,13 +66,22 @@ pub fn read_predictions(path: &Path) -> Result<Vec<Prediction>, Error> {
 /// [`Error::Io`], [`Error::Parquet`].
 pub fn write_predictions(path: &Path, predictions: &[Prediction]) -> Result<(), Error> {
     let text = |name: &str, cell: &dyn Fn(&Prediction) -> String| {
-        Column::from(Series::new(name.into(), predictions.iter().map(cell).collect::<Vec<_>>()))
+        Column::from(Series::new(
+            name.into(),
+            predictions.iter().map(cell).collect::<Vec<_>>(),
+        ))
     };
     let spans = |name: &str, cell: &dyn Fn(&Prediction) -> u32| {
-        Column::from(Series::new(name.into(), predictions.iter().map(cell).collect::<Vec<_>>()))
+        Column::from(Series::new(
+            name.into(),
+            predictions.iter().map(cell).collect::<Vec<_>>(),
+        ))
     };
     let numbers = |name: &str, cell: &dyn Fn(&Prediction) -> Option<f64>| {
-        let cells: Vec<Option<f64>> = predictions.iter().map(|p| cell(p).filter(|x| x.is_finite())).collect();
+        let cells: Vec<Option<f64>> = predictions
+            .iter()
+            .map(|p| cell(p).filter(|x| x.is_finite()))
+            .collect();
         Column::from(Series::new(name.into(), cells))
     };
     let mut columns = vec![
@@ -71,7 +111,12 @@ pub fn write_predictions(path: &Path, predictions: &[Prediction]) -> Result<(), 
         }
     }
     for name in extra {
-        let value = |p: &Prediction| p.extra.iter().find(|(n, _)| n == name).map_or(String::new(), |(_, v)| v.clone());
+        let value = |p: &Prediction| {
+            p.extra
+                .iter()
+                .find(|(n, _)| n == name)
+                .map_or(String::new(), |(_, v)| v.clone())
+        };
         columns.push(text(name, &value));
     }
     write(path, predictions.len(), columns)
@@ -86,20 +131,29 @@ pub fn write_table(path: &Path, table: &Table) -> Result<(), Error> {
         let cells: Vec<&str> = table.rows().iter().map(|row| row[index].as_str()).collect();
         Column::from(Series::new(name.as_str().into(), cells))
     };
-    write(path, table.rows().len(), table.columns.iter().enumerate().map(column).collect())
+    write(
+        path,
+        table.rows().len(),
+        table.columns.iter().enumerate().map(column).collect(),
+    )
 }
 
 fn write(path: &Path, rows: usize, columns: Vec<Column>) -> Result<(), Error> {
     let mut frame = DataFrame::new(rows, columns).map_err(failed(path))?;
     let file = File::create(path).map_err(Error::io(path))?;
-    ParquetWriter::new(file).finish(&mut frame).map_err(failed(path))?;
+    ParquetWriter::new(file)
+        .finish(&mut frame)
+        .map_err(failed(path))?;
     Ok(())
 }
 
 fn texts(path: &Path, column: &Column) -> Result<(String, Vec<Option<String>>), Error> {
     let cast = column.cast(&DataType::String).map_err(failed(path))?;
     let cells = cast.str().map_err(failed(path))?;
-    Ok((column.name().to_string(), cells.iter().map(|cell| cell.map(str::to_owned)).collect()))
+    Ok((
+        column.name().to_string(),
+        cells.iter().map(|cell| cell.map(str::to_owned)).collect(),
+    ))
 }
 
 fn candidates_to_json(candidates: &[Candidate]) -> String {
@@ -110,7 +164,10 @@ fn candidates_to_json(candidates: &[Candidate]) -> String {
 }
 
 fn failed(path: &Path) -> impl Fn(polars::error::PolarsError) -> Error + '_ {
-    move |error| Error::Parquet { path: path.to_path_buf(), reason: error.to_string() }
+    move |error| Error::Parquet {
+        path: path.to_path_buf(),
+        reason: error.to_string(),
+    }
 }
 
 /// One row of text cells.
@@ -125,9 +182,14 @@ impl Row<'_> {
         let text = |name: &str| self.cell(name).unwrap_or_default().to_owned();
         let candidates = match self.cell("Candidates") {
             None => Vec::new(),
-            Some(json) => serde_json::from_str(json).map_err(|_| self.bad("Candidates", "a JSON list"))?,
+            Some(json) => {
+                serde_json::from_str(json).map_err(|_| self.bad("Candidates", "a JSON list"))?
+            }
         };
-        let extra = self.columns.iter().filter(|(name, _)| !COLUMNS.contains(&name.as_str()));
+        let extra = self
+            .columns
+            .iter()
+            .filter(|(name, _)| !COLUMNS.contains(&name.as_str()));
         Ok(Prediction {
             filename: text("filename"),
             mention_id: text("mention_id"),
@@ -146,7 +208,9 @@ impl Row<'_> {
             candidates,
             probability: self.number("Probability")?,
             margin: self.number("Margin")?,
-            extra: extra.map(|(name, cells)| (name.clone(), cells[self.row].clone().unwrap_or_default())).collect(),
+            extra: extra
+                .map(|(name, cells)| (name.clone(), cells[self.row].clone().unwrap_or_default()))
+                .collect(),
         })
     }
 
@@ -157,17 +221,28 @@ impl Row<'_> {
 
     fn chars(&self, name: &str) -> Result<u32, Error> {
         let cell = self.cell(name).unwrap_or_default();
-        cell.strip_suffix(".0").unwrap_or(cell).parse().map_err(|_| self.bad(name, "an offset in characters"))
+        cell.strip_suffix(".0")
+            .unwrap_or(cell)
+            .parse()
+            .map_err(|_| self.bad(name, "an offset in characters"))
     }
 
     fn number(&self, name: &str) -> Result<Option<f64>, Error> {
-        self.cell(name).map(|cell| cell.parse().map_err(|_| self.bad(name, "a number"))).transpose()
+        self.cell(name)
+            .map(|cell| cell.parse().map_err(|_| self.bad(name, "a number")))
+            .transpose()
     }
 
     fn bad(&self, column: &str, expected: &str) -> Error {
         let found = self.cell(column).unwrap_or_default();
-        let reason = format!("row {}, column `{column}`: expected {expected}, got `{found}`", self.row + 1);
-        Error::Parquet { path: self.path.to_path_buf(), reason }
+        let reason = format!(
+            "row {}, column `{column}`: expected {expected}, got `{found}`",
+            self.row + 1
+        );
+        Error::Parquet {
+            path: self.path.to_path_buf(),
+            reason,
+        }
     }
 }
 
@@ -187,7 +262,11 @@ mod tests {
                 prediction_score: 0.25,
                 prediction_beam_score: 0.5,
                 predicted_code: "NIL".into(),
-                candidates: vec![Candidate { name: "Gout".into(), code: "D1".into(), score: -0.5 }],
+                candidates: vec![Candidate {
+                    name: "Gout".into(),
+                    code: "D1".into(),
+                    score: -0.5
+                }],
                 margin: Some(0.125),
                 extra: vec![("LLM_Evaluation".into(), "BROAD".into())],
                 ..Prediction::default()
@@ -206,6 +285,9 @@ mod tests {
         table.push(vec!["human_only".into()]).unwrap();
         write_table(&path, &table).unwrap();
         let error = read_predictions(&path).unwrap_err().to_string();
-        assert!(error.contains("`filename` is missing") && error.contains("strategy"), "{error}");
+        assert!(
+            error.contains("`filename` is missing") && error.contains("strategy"),
+            "{error}"
+        );
     }
 }

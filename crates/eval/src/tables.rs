@@ -82,7 +82,10 @@ pub fn summarise(
         }
     }
     if names.is_empty() {
-        return Err(Error::NothingToShow { what: "the table of runs", why: "there are no runs".into() });
+        return Err(Error::NothingToShow {
+            what: "the table of runs",
+            why: "there are no runs".into(),
+        });
     }
     let summarise_arm = |name: &&str| {
         let of_arm: Vec<&Run<'_>> = runs.iter().filter(|run| run.arm == **name).collect();
@@ -90,7 +93,11 @@ pub fn summarise(
             .iter()
             .map(|run| score(run.predictions, training, kb, options))
             .collect::<Result<_, _>>()?;
-        let strata: [fn(&Outcome) -> bool; 3] = [|_| true, |o| o.seen == Some(true), |o| o.seen == Some(false)];
+        let strata: [fn(&Outcome) -> bool; 3] = [
+            |_| true,
+            |o| o.seen == Some(true),
+            |o| o.seen == Some(false),
+        ];
         let [all, seen, unseen] = pooled(&scored, strata, options)?;
         Ok(ArmSummary {
             arm: (*name).to_owned(),
@@ -101,7 +108,12 @@ pub fn summarise(
             budget: of_arm[0].budget.clone(),
         })
     };
-    Ok(Summary { arms: names.iter().map(summarise_arm).collect::<Result<_, Error>>()? })
+    Ok(Summary {
+        arms: names
+            .iter()
+            .map(summarise_arm)
+            .collect::<Result<_, Error>>()?,
+    })
 }
 
 /// Aggregates of three strata over the seeds of one arm, with one set of replicates.
@@ -120,27 +132,48 @@ fn pooled(
         let rows = kept.map(|o| (documents[scored.documents[o.document as usize]], o.correct));
         DocumentSums::from_rows(documents.len(), rows.collect::<Vec<_>>())
     };
-    let sums = strata.map(|keep| seeds.iter().map(|scored| sums_of(scored, keep)).collect::<Vec<_>>());
-    let replicates = options.bootstrap.replicate_with(documents.len(), |weights, rng| {
-        let mut seed_weights = vec![0; seeds.len()];
-        draw_weights(&mut seed_weights, rng);
-        [0, 1, 2].map(|stratum: usize| {
-            let weighted = sums[stratum].iter().zip(&seed_weights).map(|(sums, &weight)| {
-                let (correct, rows) = sums.weighted(weights);
-                (u64::from(weight) * correct, u64::from(weight) * rows)
-            });
-            crate::bootstrap::ratio(weighted.fold((0, 0), |(c, r), (dc, dr)| (c + dc, r + dr)))
-        })
-    })?;
+    let sums = strata.map(|keep| {
+        seeds
+            .iter()
+            .map(|scored| sums_of(scored, keep))
+            .collect::<Vec<_>>()
+    });
+    let replicates = options
+        .bootstrap
+        .replicate_with(documents.len(), |weights, rng| {
+            let mut seed_weights = vec![0; seeds.len()];
+            draw_weights(&mut seed_weights, rng);
+            [0, 1, 2].map(|stratum: usize| {
+                let weighted = sums[stratum]
+                    .iter()
+                    .zip(&seed_weights)
+                    .map(|(sums, &weight)| {
+                        let (correct, rows) = sums.weighted(weights);
+                        (u64::from(weight) * correct, u64::from(weight) * rows)
+                    });
+                crate::bootstrap::ratio(weighted.fold((0, 0), |(c, r), (dc, dr)| (c + dc, r + dr)))
+            })
+        })?;
     Ok([0, 1, 2].map(|stratum: usize| {
-        let mut column: Vec<f64> = replicates.iter().map(|replicate| replicate[stratum]).collect();
+        let mut column: Vec<f64> = replicates
+            .iter()
+            .map(|replicate| replicate[stratum])
+            .collect();
         aggregate(&sums[stratum], percentile_interval(&mut column))
     }))
 }
 
 fn aggregate(sums: &[DocumentSums], ci95: Interval) -> Aggregate {
-    let recalls: Vec<f64> =
-        sums.iter().map(|s| if s.rows() == 0 { 0.0 } else { s.correct() as f64 / s.rows() as f64 }).collect();
+    let recalls: Vec<f64> = sums
+        .iter()
+        .map(|s| {
+            if s.rows() == 0 {
+                0.0
+            } else {
+                s.correct() as f64 / s.rows() as f64
+            }
+        })
+        .collect();
     Aggregate {
         rows: sums.first().map_or(0, DocumentSums::rows),
         mean: recalls.iter().sum::<f64>() / recalls.len().max(1) as f64,
@@ -158,9 +191,17 @@ impl Summary {
     pub fn table(&self, title: &str) -> Result<Table, Error> {
         let split = self.arms.iter().any(|arm| arm.seen.is_some());
         let mut columns: Vec<String> = ["strategy", "seeds"].map(String::from).into();
-        let strata: &[&str] = if split { &["all", "seen", "unseen"] } else { &["all"] };
+        let strata: &[&str] = if split {
+            &["all", "seen", "unseen"]
+        } else {
+            &["all"]
+        };
         for stratum in strata {
-            columns.extend([format!("{stratum}, %"), format!("{stratum} 95 %"), format!("{stratum} min to max")]);
+            columns.extend([
+                format!("{stratum}, %"),
+                format!("{stratum} 95 %"),
+                format!("{stratum} min to max"),
+            ]);
         }
         let mut budget: Vec<&str> = Vec::new();
         for (name, _) in self.arms.iter().flat_map(|arm| &arm.budget) {
@@ -173,8 +214,18 @@ impl Summary {
         for arm in &self.arms {
             let mut cells = vec![arm.arm.clone(), arm.seeds.len().to_string()];
             let aggregates = [Some(arm.all), arm.seen, arm.unseen];
-            cells.extend(aggregates.into_iter().take(strata.len()).flat_map(score_cells));
-            let value = |name: &&str| arm.budget.iter().find(|(n, _)| n == name).map_or("", |(_, v)| v.as_str());
+            cells.extend(
+                aggregates
+                    .into_iter()
+                    .take(strata.len())
+                    .flat_map(score_cells),
+            );
+            let value = |name: &&str| {
+                arm.budget
+                    .iter()
+                    .find(|(n, _)| n == name)
+                    .map_or("", |(_, v)| v.as_str())
+            };
             cells.extend(budget.iter().map(|name| value(name).to_owned()));
             table.push(cells)?;
         }
@@ -184,10 +235,16 @@ impl Summary {
 
 /// Mean, interval and range in percent; the range only where several seeds differ.
 fn score_cells(aggregate: Option<Aggregate>) -> [String; 3] {
-    let Some(a) = aggregate.filter(|a| a.rows > 0) else { return Default::default() };
+    let Some(a) = aggregate.filter(|a| a.rows > 0) else {
+        return Default::default();
+    };
     let percent = |x: f64| format!("{:.1}", x * 100.0);
     let range = |low: f64, high: f64| format!("{} to {}", percent(low), percent(high));
-    let spread = if a.max > a.min { range(a.min, a.max) } else { String::new() };
+    let spread = if a.max > a.min {
+        range(a.min, a.max)
+    } else {
+        String::new()
+    };
     [percent(a.mean), range(a.ci95[0], a.ci95[1]), spread]
 }
 
@@ -204,7 +261,11 @@ pub struct Table {
 impl Table {
     /// An empty table.
     pub fn new(title: impl Into<String>, columns: Vec<String>) -> Self {
-        Table { title: title.into(), columns, rows: Vec::new() }
+        Table {
+            title: title.into(),
+            columns,
+            rows: Vec::new(),
+        }
     }
 
     /// Adds a row.
@@ -232,27 +293,53 @@ impl Table {
     pub fn to_markdown(&self) -> String {
         let escape = |cell: &String| cell.replace('|', "\\|").replace('\n', " ");
         let header: Vec<String> = self.columns.iter().map(escape).collect();
-        let rows: Vec<Vec<String>> = self.rows.iter().map(|row| row.iter().map(escape).collect()).collect();
+        let rows: Vec<Vec<String>> = self
+            .rows
+            .iter()
+            .map(|row| row.iter().map(escape).collect())
+            .collect();
         let width = |column: usize| {
             let cells = rows.iter().map(|row| row[column].chars().count());
-            cells.chain([header[column].chars().count(), 3]).max().unwrap_or(3)
+            cells
+                .chain([header[column].chars().count(), 3])
+                .max()
+                .unwrap_or(3)
         };
         let numeric = |column: usize| {
-            let number = |cell: &String| cell.is_empty() || cell.starts_with(|c: char| c.is_ascii_digit() || c == '-');
+            let number = |cell: &String| {
+                cell.is_empty() || cell.starts_with(|c: char| c.is_ascii_digit() || c == '-')
+            };
             column > 0 && !rows.is_empty() && rows.iter().all(|row| number(&row[column]))
         };
         let widths: Vec<usize> = (0..header.len()).map(width).collect();
         let right: Vec<bool> = (0..header.len()).map(numeric).collect();
         let line = |cells: &[String]| {
-            let padded = cells.iter().zip(&widths).zip(&right).map(|((cell, &width), &right)| {
-                if right { format!(" {cell:>width$} |") } else { format!(" {cell:width$} |") }
-            });
+            let padded = cells
+                .iter()
+                .zip(&widths)
+                .zip(&right)
+                .map(|((cell, &width), &right)| {
+                    if right {
+                        format!(" {cell:>width$} |")
+                    } else {
+                        format!(" {cell:width$} |")
+                    }
+                });
             format!("|{}\n", padded.collect::<String>())
         };
         let rule = widths.iter().zip(&right).map(|(&width, &right)| {
-            format!(" {}{} |", "-".repeat(width - 1), if right { ':' } else { '-' })
+            format!(
+                " {}{} |",
+                "-".repeat(width - 1),
+                if right { ':' } else { '-' }
+            )
         });
-        let mut text = format!("### {}\n\n{}|{}\n", self.title, line(&header), rule.collect::<String>());
+        let mut text = format!(
+            "### {}\n\n{}|{}\n",
+            self.title,
+            line(&header),
+            rule.collect::<String>()
+        );
         rows.iter().for_each(|row| text.push_str(&line(row)));
         text
     }
@@ -266,8 +353,12 @@ impl Table {
                 cell.clone()
             }
         };
-        let line = |cells: &Vec<String>| cells.iter().map(quote).collect::<Vec<_>>().join(",") + "\n";
-        std::iter::once(&self.columns).chain(&self.rows).map(line).collect()
+        let line =
+            |cells: &Vec<String>| cells.iter().map(quote).collect::<Vec<_>>().join(",") + "\n";
+        std::iter::once(&self.columns)
+            .chain(&self.rows)
+            .map(line)
+            .collect()
     }
 
     /// Writes `stem.md` and `stem.csv` into a folder, which is made if need be.
@@ -302,7 +393,12 @@ mod tests {
     }
 
     fn run<'p>(arm: &str, seed: u64, predictions: &'p [Prediction]) -> Run<'p> {
-        Run { arm: arm.into(), seed, predictions, budget: vec![("steps".into(), "7".into())] }
+        Run {
+            arm: arm.into(),
+            seed,
+            predictions,
+            budget: vec![("steps".into(), "7".into())],
+        }
     }
 
     #[test]
@@ -310,7 +406,12 @@ mod tests {
         let (good, bad) = (predictions(&[true; 40]), predictions(&[false; 40]));
         let half: Vec<bool> = (0..40).map(|i| i % 2 == 0).collect();
         let even = predictions(&half);
-        let runs = [run("spread", 1, &good), run("spread", 2, &bad), run("even", 1, &even), run("even", 2, &even)];
+        let runs = [
+            run("spread", 1, &good),
+            run("spread", 2, &bad),
+            run("even", 1, &even),
+            run("even", 2, &even),
+        ];
         let summary = summarise(&runs, None, None, &EvalOptions::default()).unwrap();
         let [spread, even] = [summary.arms[0].all, summary.arms[1].all];
         assert_eq!((spread.mean, spread.min, spread.max), (0.5, 0.0, 1.0));
@@ -319,7 +420,10 @@ mod tests {
         assert!(even.ci95[0] > 0.3 && even.ci95[1] < 0.7, "{:?}", even.ci95);
         assert_eq!(summary.arms[0].seeds, [1, 2]);
         let markdown = summary.table("Strategies").unwrap().to_markdown();
-        assert!(markdown.contains("| spread   |     2 |   50.0 |"), "{markdown}");
+        assert!(
+            markdown.contains("| spread   |     2 |   50.0 |"),
+            "{markdown}"
+        );
         assert!(markdown.contains("steps"), "{markdown}");
     }
 
@@ -328,12 +432,25 @@ mod tests {
         let mut table = Table::new("T", vec!["a|b".into(), "n".into()]);
         table.push(vec!["x, \"y\"".into(), "1.5".into()]).unwrap();
         assert_eq!(table.to_csv(), "a|b,n\n\"x, \"\"y\"\"\",1.5\n");
-        assert_eq!(table.to_markdown(), "### T\n\n| a\\|b   |   n |\n| ------ | --: |\n| x, \"y\" | 1.5 |\n");
-        assert!(matches!(table.push(vec![]), Err(Error::CellCount { expected: 2, got: 0, .. })));
+        assert_eq!(
+            table.to_markdown(),
+            "### T\n\n| a\\|b   |   n |\n| ------ | --: |\n| x, \"y\" | 1.5 |\n"
+        );
+        assert!(matches!(
+            table.push(vec![]),
+            Err(Error::CellCount {
+                expected: 2,
+                got: 0,
+                ..
+            })
+        ));
     }
 
     #[test]
     fn no_runs_are_an_error() {
-        assert!(matches!(summarise(&[], None, None, &EvalOptions::default()), Err(Error::NothingToShow { .. })));
+        assert!(matches!(
+            summarise(&[], None, None, &EvalOptions::default()),
+            Err(Error::NothingToShow { .. })
+        ));
     }
 }

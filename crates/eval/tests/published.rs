@@ -12,7 +12,10 @@ fn data() -> Option<PathBuf> {
     if path.join("syncabel_predictions").is_dir() {
         return Some(path.to_path_buf());
     }
-    eprintln!("SKIPPED: {} is absent, the authors' numbers are not recomputed", path.display());
+    eprintln!(
+        "SKIPPED: {} is absent, the authors' numbers are not recomputed",
+        path.display()
+    );
     None
 }
 
@@ -21,7 +24,10 @@ fn predictions(data: &Path, file: &str) -> Vec<Prediction> {
 }
 
 fn main_file(data: &Path, corpus: &str, system: &str) -> Vec<Prediction> {
-    predictions(data, &format!("{corpus}_Llama_guided_{system}_SynCABEL.tsv.gz"))
+    predictions(
+        data,
+        &format!("{corpus}_Llama_guided_{system}_SynCABEL.tsv.gz"),
+    )
 }
 
 fn report(rows: &[Prediction], training: Option<&TrainingSet>) -> EvalReport {
@@ -43,10 +49,17 @@ fn main_table() {
         ("SPACCC", "without", 9059, 5813, 64.2),
     ] {
         let report = report(&main_file(&data, corpus, system), None);
-        assert_eq!((report.rows, report.correct), (rows, correct), "{corpus} {system}");
+        assert_eq!(
+            (report.rows, report.correct),
+            (rows, correct),
+            "{corpus} {system}"
+        );
         assert_eq!(percent(report.recall_at_1), recall);
         assert!(report.ci95[0] < report.recall_at_1 && report.recall_at_1 < report.ci95[1]);
-        assert_eq!(report.by_group.values().map(|g| g.rows).sum::<usize>(), rows);
+        assert_eq!(
+            report.by_group.values().map(|g| g.rows).sum::<usize>(),
+            rows
+        );
         assert_eq!(report.gold_not_in_kb, None);
     }
 }
@@ -69,10 +82,20 @@ fn training_composition() {
         for (file, correct) in files.into_iter().zip(strategies) {
             let rows = predictions(&data, &format!("ablation/{corpus}_{file}.tsv.gz"));
             let report = report(&rows, None);
-            assert_eq!((report.rows, report.correct), (kept, correct), "{corpus} {file}");
+            assert_eq!(
+                (report.rows, report.correct),
+                (kept, correct),
+                "{corpus} {file}"
+            );
             assert_eq!(report.removed.no_code, rows.len() - kept);
-            let everything = EvalOptions { drop_no_code: false, ..EvalOptions::default() };
-            assert_eq!(evaluate(&rows, None, None, &everything).unwrap().rows, rows.len());
+            let everything = EvalOptions {
+                drop_no_code: false,
+                ..EvalOptions::default()
+            };
+            assert_eq!(
+                evaluate(&rows, None, None, &everything).unwrap().rows,
+                rows.len()
+            );
         }
     }
 }
@@ -80,23 +103,42 @@ fn training_composition() {
 /// `code,repaired` lines after a header.
 fn repairs(path: &Path, separator: char) -> HashMap<String, String> {
     let text = fs::read_to_string(path).unwrap();
-    let pair = |line: &str| line.trim().split_once(separator).map(|(a, b)| (a.to_owned(), b.to_owned()));
+    let pair = |line: &str| {
+        line.trim()
+            .split_once(separator)
+            .map(|(a, b)| (a.to_owned(), b.to_owned()))
+    };
     text.lines().skip(1).filter_map(pair).collect()
 }
 
 fn spaccc_training(data: &Path) -> TrainingSet {
     let repairs = repairs(&data.join("spaccc/code_repairs.tsv"), '\t');
-    let mut reader =
-        csv::ReaderBuilder::new().delimiter(b'\t').from_path(data.join("spaccc/train.tsv")).unwrap();
+    let mut reader = csv::ReaderBuilder::new()
+        .delimiter(b'\t')
+        .from_path(data.join("spaccc/train.tsv"))
+        .unwrap();
     let fields: Vec<(String, String)> = reader
         .records()
         .map(|record| {
             let record = record.unwrap();
-            let part = |part: &str| repairs.get(part).cloned().unwrap_or_else(|| part.to_owned());
-            (record[5].split('+').map(part).collect::<Vec<_>>().join("+"), record[4].to_owned())
+            let part = |part: &str| {
+                repairs
+                    .get(part)
+                    .cloned()
+                    .unwrap_or_else(|| part.to_owned())
+            };
+            (
+                record[5].split('+').map(part).collect::<Vec<_>>().join("+"),
+                record[4].to_owned(),
+            )
         })
         .collect();
-    TrainingSet::from_fields(fields.iter().map(|(code, span)| (code.as_str(), span.as_str())), None)
+    TrainingSet::from_fields(
+        fields
+            .iter()
+            .map(|(code, span)| (code.as_str(), span.as_str())),
+        None,
+    )
 }
 
 /// Train and the first nine tenths of the validation mentions; the first code of each, repaired.
@@ -108,9 +150,15 @@ fn quaero_training(data: &Path, corpus: &str) -> TrainingSet {
         for line in text.lines() {
             let document: serde_json::Value = serde_json::from_str(line).unwrap();
             for mention in document["mentions"].as_array().unwrap() {
-                let first = mention["cui"].as_str().and_then(|c| c.split_whitespace().next()).unwrap_or("");
+                let first = mention["cui"]
+                    .as_str()
+                    .and_then(|c| c.split_whitespace().next())
+                    .unwrap_or("");
                 let code = repairs.get(first).map_or(first, String::as_str);
-                fields.push((code.to_owned(), mention["text"].as_str().unwrap().to_owned()));
+                fields.push((
+                    code.to_owned(),
+                    mention["text"].as_str().unwrap().to_owned(),
+                ));
             }
         }
         fields
@@ -118,7 +166,12 @@ fn quaero_training(data: &Path, corpus: &str) -> TrainingSet {
     let (mut fields, mut validation) = (read("train"), read("dev"));
     validation.truncate(validation.len() * 9 / 10);
     fields.extend(validation);
-    TrainingSet::from_fields(fields.iter().map(|(code, span)| (code.as_str(), span.as_str())), None)
+    TrainingSet::from_fields(
+        fields
+            .iter()
+            .map(|(code, span)| (code.as_str(), span.as_str())),
+        None,
+    )
 }
 
 #[test]
@@ -134,7 +187,11 @@ fn seen_and_unseen_concepts() {
     ] {
         let report = report(&main_file(&data, corpus, system), Some(training));
         let (s, u) = (report.seen.unwrap(), report.unseen.unwrap());
-        assert_eq!((percent(s.recall_at_1), percent(u.recall_at_1)), (seen, unseen), "{corpus} {system}");
+        assert_eq!(
+            (percent(s.recall_at_1), percent(u.recall_at_1)),
+            (seen, unseen),
+            "{corpus} {system}"
+        );
         assert_eq!(s.rows + u.rows, report.rows);
         let (s, u) = (report.seen_mention.unwrap(), report.unseen_mention.unwrap());
         assert_eq!(s.rows + u.rows, report.rows);
@@ -174,7 +231,11 @@ fn judges_against_the_clinician() {
     let Some(data) = data() else { return };
     let rows = predictions(&data, "SPACCC_clinician_sample.tsv.gz");
     let cell = |row: &Prediction, column: &str| {
-        row.extra.iter().find(|(name, _)| name == column).map(|(_, value)| value.clone()).unwrap()
+        row.extra
+            .iter()
+            .find(|(name, _)| name == column)
+            .map(|(_, value)| value.clone())
+            .unwrap()
     };
     for (column, agreed, kappa) in [
         ("LLM_Evaluation", 78, 0.385),
@@ -183,10 +244,21 @@ fn judges_against_the_clinician() {
         ("LLM_Evaluation_v4", 91, 0.501),
         ("Termino_Evaluation", 36, 0.010),
     ] {
-        let pairs: Vec<_> = rows.iter().map(|r| (cell(r, "Human_Evaluation"), cell(r, column))).collect();
+        let pairs: Vec<_> = rows
+            .iter()
+            .map(|r| (cell(r, "Human_Evaluation"), cell(r, column)))
+            .collect();
         let agreement = Agreement::of(pairs.iter().map(|(a, b)| (a.as_str(), b.as_str())));
-        assert_eq!((agreement.rows, agreement.agreed), (145, agreed), "{column}");
-        assert!((agreement.kappa - kappa).abs() < 0.0006, "{column}: {}", agreement.kappa);
+        assert_eq!(
+            (agreement.rows, agreement.agreed),
+            (145, agreed),
+            "{column}"
+        );
+        assert!(
+            (agreement.kappa - kappa).abs() < 0.0006,
+            "{column}: {}",
+            agreement.kappa
+        );
     }
 }
 
@@ -199,9 +271,14 @@ fn the_gain_of_synthetic_data_is_significant_and_systems_must_match() {
     let gain = compare(&without, &with, None, &options).unwrap();
     assert_eq!((gain.rows, percent(gain.difference)), (9059, 2.8));
     assert_eq!(gain.only_second_right - gain.only_first_right, 6071 - 5813);
-    assert!(gain.difference_ci95[0] > 0.0 && gain.p_bootstrap < 0.01 && gain.p_mcnemar < 1e-6, "{gain}");
+    assert!(
+        gain.difference_ci95[0] > 0.0 && gain.p_bootstrap < 0.01 && gain.p_mcnemar < 1e-6,
+        "{gain}"
+    );
 
-    let error = compare(&without[1..], &with, None, &options).unwrap_err().to_string();
+    let error = compare(&without[1..], &with, None, &options)
+        .unwrap_err()
+        .to_string();
     assert!(error.contains("1 only in the second"), "{error}");
     assert!(error.contains(&without[0].filename), "{error}");
 }

@@ -55,7 +55,7 @@ impl Error {
     pub fn is_permanent(&self) -> bool {
         match self {
             Error::NoKey { .. } | Error::BadUrl { .. } => true,
-            Error::Refused { status, .. } => matches!(status, 401 | 402 | 403 | 404),
+            Error::Refused { status, .. } => matches!(status, 401..=404),
             Error::Exhausted { .. } | Error::BadAnswer { .. } => false,
         }
     }

@@ -100,7 +100,10 @@ impl OpenAiClient {
     /// One request, no retry.
     fn attempt(&self, request: &ChatRequest) -> Result<ChatAnswer, Attempt> {
         let body = serde_json::to_vec(request).expect("strings and numbers always serialise");
-        let mut post = self.agent.post(&self.url).header("Content-Type", "application/json");
+        let mut post = self
+            .agent
+            .post(&self.url)
+            .header("Content-Type", "application/json");
         if let Some(key) = &self.key {
             post = post.header("Authorization", key.bearer());
         }

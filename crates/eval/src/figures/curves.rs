@@ -52,26 +52,52 @@ pub fn loss_curves(curves: &[Curve], folder: &Path, stem: &str) -> Result<[PathB
     let finite = |&&(x, y): &&(f64, f64)| x.is_finite() && y.is_finite();
     let lines = curves.iter().map(|curve| Line {
         label: &curve.label,
-        points: curve.points.iter().filter(finite).map(|&(x, y)| (x, y, None)).collect(),
+        points: curve
+            .points
+            .iter()
+            .filter(finite)
+            .map(|&(x, y)| (x, y, None))
+            .collect(),
     });
     let what = "the figure of loss curves";
-    Lines::new(what, ["optimiser step", "loss (nats per token)"], lines.collect(), None)
-        .and_then(|picture| save(&picture, folder, stem))
+    Lines::new(
+        what,
+        ["optimiser step", "loss (nats per token)"],
+        lines.collect(),
+        None,
+    )
+    .and_then(|picture| save(&picture, folder, stem))
 }
 
 /// Draws recall@1 over the share of human data, with intervals, as `stem.svg` and `stem.png`.
 ///
 /// # Errors
 /// As [`loss_curves`].
-pub fn human_share(curves: &[ShareCurve], folder: &Path, stem: &str) -> Result<[PathBuf; 2], Error> {
-    let point = |p: &SharePoint| (p.share * 100.0, p.recall * 100.0, Some(p.ci95.map(|end| end * 100.0)));
+pub fn human_share(
+    curves: &[ShareCurve],
+    folder: &Path,
+    stem: &str,
+) -> Result<[PathBuf; 2], Error> {
+    let point = |p: &SharePoint| {
+        (
+            p.share * 100.0,
+            p.recall * 100.0,
+            Some(p.ci95.map(|end| end * 100.0)),
+        )
+    };
     let finite = |&(x, y, _): &(f64, f64, Option<Interval>)| x.is_finite() && y.is_finite();
-    let lines = curves
-        .iter()
-        .map(|curve| Line { label: &curve.label, points: curve.points.iter().map(point).filter(finite).collect() });
+    let lines = curves.iter().map(|curve| Line {
+        label: &curve.label,
+        points: curve.points.iter().map(point).filter(finite).collect(),
+    });
     let what = "the figure of human shares";
-    Lines::new(what, ["share of the human data (%)", "recall@1 (%)"], lines.collect(), Some((-3.0, 103.0)))
-        .and_then(|picture| save(&picture, folder, stem))
+    Lines::new(
+        what,
+        ["share of the human data (%)", "recall@1 (%)"],
+        lines.collect(),
+        Some((-3.0, 103.0)),
+    )
+    .and_then(|picture| save(&picture, folder, stem))
 }
 
 /// x, y and the interval of y.
@@ -98,11 +124,22 @@ impl<'c> Lines<'c> {
     ) -> Result<Self, Error> {
         let points = || lines.iter().flat_map(|line| &line.points);
         if points().next().is_none() {
-            return Err(Error::NothingToShow { what, why: "no curve has a finite point".into() });
+            return Err(Error::NothingToShow {
+                what,
+                why: "no curve has a finite point".into(),
+            });
         }
         let x = x.unwrap_or_else(|| range(points().map(|p| p.0), 0.0));
-        let y = range(points().flat_map(|p| p.2.into_iter().flatten().chain([p.1])), 0.06);
-        Ok(Lines { axes, lines, x, y: (y.0.max(0.0), y.1) })
+        let y = range(
+            points().flat_map(|p| p.2.into_iter().flatten().chain([p.1])),
+            0.06,
+        );
+        Ok(Lines {
+            axes,
+            lines,
+            x,
+            y: (y.0.max(0.0), y.1),
+        })
     }
 
     fn draw_legend<DB: DrawingBackend>(&self, area: &DrawingArea<DB, Shift>) -> Drawn
@@ -111,7 +148,10 @@ impl<'c> Lines<'c> {
     {
         for (index, line) in self.lines.iter().enumerate() {
             let y = 34 + 26 * index as i32;
-            area.draw(&PathElement::new(vec![(6, y), (38, y)], PALETTE[index % PALETTE.len()].stroke_width(2)))?;
+            area.draw(&PathElement::new(
+                vec![(6, y), (38, y)],
+                PALETTE[index % PALETTE.len()].stroke_width(2),
+            ))?;
             area.draw(&marker((22, y), index))?;
             let mut label: String = line.label.chars().take(LEGEND_CHARS).collect();
             if label.len() < line.label.len() {
@@ -156,13 +196,22 @@ impl Picture for Lines<'_> {
         for (index, line) in self.lines.iter().enumerate() {
             let colour = PALETTE[index % PALETTE.len()];
             for &(x, _, interval) in &line.points {
-                let Some([low, high]) = interval else { continue };
-                chart.draw_series([PathElement::new(vec![(x, low), (x, high)], colour.stroke_width(1))])?;
+                let Some([low, high]) = interval else {
+                    continue;
+                };
+                chart.draw_series([PathElement::new(
+                    vec![(x, low), (x, high)],
+                    colour.stroke_width(1),
+                )])?;
                 for end in [low, high] {
-                    chart.draw_series([EmptyElement::at((x, end)) + PathElement::new(vec![(-4, 0), (4, 0)], colour)])?;
+                    chart.draw_series([EmptyElement::at((x, end))
+                        + PathElement::new(vec![(-4, 0), (4, 0)], colour)])?;
                 }
             }
-            chart.draw_series(LineSeries::new(line.points.iter().map(|p| (p.0, p.1)), colour.stroke_width(2)))?;
+            chart.draw_series(LineSeries::new(
+                line.points.iter().map(|p| (p.0, p.1)),
+                colour.stroke_width(2),
+            ))?;
             // Markers of different lines are staggered, so that they do not hide each other.
             let step = line.points.len().div_ceil(MARKERS_PER_LINE).max(1);
             let first = index * step / self.lines.len();
@@ -175,7 +224,9 @@ impl Picture for Lines<'_> {
 
 /// Smallest and largest value with some room, never empty.
 fn range(values: impl Iterator<Item = f64>, room: f64) -> (f64, f64) {
-    let (low, high) = values.fold((f64::INFINITY, f64::NEG_INFINITY), |(low, high), v| (low.min(v), high.max(v)));
+    let (low, high) = values.fold((f64::INFINITY, f64::NEG_INFINITY), |(low, high), v| {
+        (low.min(v), high.max(v))
+    });
     let room = if high > low { (high - low) * room } else { 0.5 };
     (low - room, high + room)
 }
@@ -184,5 +235,9 @@ fn range(values: impl Iterator<Item = f64>, room: f64) -> (f64, f64) {
 fn short(value: &f64) -> String {
     let text = format!("{value:.2}");
     let text = text.trim_end_matches('0').trim_end_matches('.');
-    if text == "-0" { "0".to_owned() } else { text.to_owned() }
+    if text == "-0" {
+        "0".to_owned()
+    } else {
+        text.to_owned()
+    }
 }

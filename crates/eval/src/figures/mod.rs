@@ -54,18 +54,27 @@ fn save(picture: &impl Picture, folder: &Path, stem: &str) -> Result<[PathBuf; 2
     register();
     std::fs::create_dir_all(folder).map_err(Error::io(folder))?;
     let [svg, png] = ["svg", "png"].map(|extension| folder.join(format!("{stem}.{extension}")));
-    let failed = |path: &Path, reason: String| Error::Draw { path: path.to_path_buf(), reason };
+    let failed = |path: &Path, reason: String| Error::Draw {
+        path: path.to_path_buf(),
+        reason,
+    };
 
     let mut text = String::new();
     let area = SVGBackend::with_string(&mut text, picture.size()).into_drawing_area();
-    picture.draw(&area).map_err(|error| failed(&svg, error.to_string()))?;
-    area.present().map_err(|error| failed(&svg, error.to_string()))?;
+    picture
+        .draw(&area)
+        .map_err(|error| failed(&svg, error.to_string()))?;
+    area.present()
+        .map_err(|error| failed(&svg, error.to_string()))?;
     drop(area);
     std::fs::write(&svg, text).map_err(Error::io(&svg))?;
 
     let area = BitMapBackend::new(&png, picture.size()).into_drawing_area();
-    picture.draw(&area).map_err(|error| failed(&png, error.to_string()))?;
-    area.present().map_err(|error| failed(&png, error.to_string()))?;
+    picture
+        .draw(&area)
+        .map_err(|error| failed(&png, error.to_string()))?;
+    area.present()
+        .map_err(|error| failed(&png, error.to_string()))?;
     drop(area);
     Ok([svg, png])
 }
@@ -114,7 +123,9 @@ impl<C, DB: DrawingBackend> Drawable<DB> for Marker<C> {
         backend: &mut DB,
         _: (u32, u32),
     ) -> Result<(), DrawingErrorKind<DB::ErrorType>> {
-        let Some((x, y)) = places.next() else { return Ok(()) };
+        let Some((x, y)) = places.next() else {
+            return Ok(());
+        };
         let colour = PALETTE[self.index % PALETTE.len()];
         let line = colour.stroke_width(2);
         match self.index % 5 {
@@ -146,7 +157,14 @@ mod tests {
             max: mean + 0.01,
             ci95: [mean - half, (mean + half).min(1.0)],
         };
-        let names = ["Human only", "Synthetic only", "Combined", "Interleaved", "Pretrain, then human", "Nearest name (TF-IDF)"];
+        let names = [
+            "Human only",
+            "Synthetic only",
+            "Combined",
+            "Interleaved",
+            "Pretrain, then human",
+            "Nearest name (TF-IDF)",
+        ];
         let arms = names.iter().enumerate().map(|(i, name)| {
             let x = i as f64 * 0.04;
             ArmSummary {
@@ -158,30 +176,49 @@ mod tests {
                 budget: Vec::new(),
             }
         });
-        Summary { arms: arms.collect() }
+        Summary {
+            arms: arms.collect(),
+        }
     }
 
     fn curve(label: &str, scale: f64) -> Curve {
-        let points = (0..120).map(|step| (f64::from(step * 10), scale * (-f64::from(step) / 40.0).exp() + 0.4));
-        Curve { label: label.into(), points: points.collect() }
+        let points = (0..120).map(|step| {
+            (
+                f64::from(step * 10),
+                scale * (-f64::from(step) / 40.0).exp() + 0.4,
+            )
+        });
+        Curve {
+            label: label.into(),
+            points: points.collect(),
+        }
     }
 
     /// All figures on samples, into the folder that `SYNCABEL_FIGURES` names, else a temporary one.
     #[test]
     fn figures_are_drawn_and_always_the_same() {
         let temporary = tempfile::tempdir().unwrap();
-        let folder = std::env::var_os("SYNCABEL_FIGURES").map_or(temporary.path().join("a"), PathBuf::from);
+        let folder =
+            std::env::var_os("SYNCABEL_FIGURES").map_or(temporary.path().join("a"), PathBuf::from);
         let shares = |label: &str, from: f64| ShareCurve {
             label: label.into(),
             points: [0.0, 0.2, 0.4, 0.6, 0.8, 1.0]
                 .map(|share: f64| {
                     let recall = from + 0.4 * share.sqrt();
-                    SharePoint { share, recall, ci95: [recall - 0.04, recall + 0.04] }
+                    SharePoint {
+                        share,
+                        recall,
+                        ci95: [recall - 0.04, recall + 0.04],
+                    }
                 })
                 .into(),
         };
         let draw = |folder: &Path| -> Vec<PathBuf> {
-            let curves = [curve("Human only", 3.0), curve("Interleaved", 3.6), curve("A rather long name of a strategy", 2.5)];
+            let curves = [
+                curve("Human only", 3.0),
+                curve("Interleaved", 3.6),
+                curve("A rather long name of a strategy", 2.5),
+            ];
             let sweep = [shares("Human only", 0.3), shares("Interleaved", 0.45)];
             [
                 recall_by_strategy(&sample(), folder, "recall").unwrap(),
@@ -194,19 +231,39 @@ mod tests {
         for (first, second) in draw(&folder).iter().zip(draw(&again)) {
             let bytes = std::fs::read(first).unwrap();
             assert!(bytes.len() > 2_000, "{} is nearly empty", first.display());
-            assert_eq!(bytes, std::fs::read(&second).unwrap(), "{}", first.display());
+            assert_eq!(
+                bytes,
+                std::fs::read(&second).unwrap(),
+                "{}",
+                first.display()
+            );
         }
         let svg = std::fs::read_to_string(folder.join("recall.svg")).unwrap();
-        assert!(svg.contains("Pretrain, then human") && svg.contains("unseen"), "labels are text");
+        assert!(
+            svg.contains("Pretrain, then human") && svg.contains("unseen"),
+            "labels are text"
+        );
     }
 
     #[test]
     fn nothing_to_show_is_an_error() {
         let folder = tempfile::tempdir().unwrap();
         let empty = Summary { arms: Vec::new() };
-        assert!(matches!(recall_by_strategy(&empty, folder.path(), "x"), Err(Error::NothingToShow { .. })));
-        let nan = Curve { label: "broken".into(), points: vec![(0.0, f64::NAN)] };
-        assert!(matches!(loss_curves(&[nan], folder.path(), "x"), Err(Error::NothingToShow { .. })));
-        assert!(matches!(human_share(&[], folder.path(), "x"), Err(Error::NothingToShow { .. })));
+        assert!(matches!(
+            recall_by_strategy(&empty, folder.path(), "x"),
+            Err(Error::NothingToShow { .. })
+        ));
+        let nan = Curve {
+            label: "broken".into(),
+            points: vec![(0.0, f64::NAN)],
+        };
+        assert!(matches!(
+            loss_curves(&[nan], folder.path(), "x"),
+            Err(Error::NothingToShow { .. })
+        ));
+        assert!(matches!(
+            human_share(&[], folder.path(), "x"),
+            Err(Error::NothingToShow { .. })
+        ));
     }
 }

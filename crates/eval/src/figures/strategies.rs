@@ -18,11 +18,24 @@ const PIXELS_PER_CHAR: u32 = 8;
 ///
 /// # Errors
 /// [`Error::NothingToShow`] for a summary without arms, [`Error::Io`], [`Error::Draw`].
-pub fn recall_by_strategy(summary: &Summary, folder: &Path, stem: &str) -> Result<[PathBuf; 2], Error> {
+pub fn recall_by_strategy(
+    summary: &Summary,
+    folder: &Path,
+    stem: &str,
+) -> Result<[PathBuf; 2], Error> {
     if summary.arms.is_empty() {
-        return Err(Error::NothingToShow { what: "recall by strategy", why: "there are no runs".into() });
+        return Err(Error::NothingToShow {
+            what: "recall by strategy",
+            why: "there are no runs".into(),
+        });
     }
-    save(&Strategies { arms: &summary.arms }, folder, stem)
+    save(
+        &Strategies {
+            arms: &summary.arms,
+        },
+        folder,
+        stem,
+    )
 }
 
 /// Title of a panel and what it takes from an arm.
@@ -34,13 +47,24 @@ struct Strategies<'s> {
 
 impl Strategies<'_> {
     fn panels(&self) -> Vec<Panel> {
-        let panels: [Panel; 3] =
-            [("all mentions", |a| Some(a.all)), ("seen concepts", |a| a.seen), ("unseen concepts", |a| a.unseen)];
-        panels.into_iter().filter(|(_, part)| self.arms.iter().any(|arm| part(arm).is_some())).collect()
+        let panels: [Panel; 3] = [
+            ("all mentions", |a| Some(a.all)),
+            ("seen concepts", |a| a.seen),
+            ("unseen concepts", |a| a.unseen),
+        ];
+        panels
+            .into_iter()
+            .filter(|(_, part)| self.arms.iter().any(|arm| part(arm).is_some()))
+            .collect()
     }
 
     fn label_width(&self) -> u32 {
-        let longest = self.arms.iter().map(|arm| arm.arm.chars().count()).max().unwrap_or(0);
+        let longest = self
+            .arms
+            .iter()
+            .map(|arm| arm.arm.chars().count())
+            .max()
+            .unwrap_or(0);
         longest as u32 * PIXELS_PER_CHAR + 24
     }
 
@@ -64,7 +88,9 @@ impl Strategies<'_> {
             .y_label_area_size(label_width)
             .build_cartesian_2d(0.0..100.0, (0..count).into_segmented())?;
         let label = |segment: &SegmentValue<usize>| match segment {
-            SegmentValue::CenterOf(row) if label_width > 0 && *row < count => self.arms[count - 1 - row].arm.clone(),
+            SegmentValue::CenterOf(row) if label_width > 0 && *row < count => {
+                self.arms[count - 1 - row].arm.clone()
+            }
             _ => String::new(),
         };
         chart
@@ -82,12 +108,19 @@ impl Strategies<'_> {
             .axis_style(INK)
             .draw()?;
         for (row, arm) in self.arms.iter().rev().enumerate() {
-            let Some(score) = part(arm).filter(|score| score.rows > 0) else { continue };
+            let Some(score) = part(arm).filter(|score| score.rows > 0) else {
+                continue;
+            };
             let y = || SegmentValue::CenterOf(row);
             let [low, high] = score.ci95.map(|end| end * 100.0);
-            chart.draw_series([PathElement::new(vec![(low, y()), (high, y())], INK.stroke_width(2))])?;
+            chart.draw_series([PathElement::new(
+                vec![(low, y()), (high, y())],
+                INK.stroke_width(2),
+            )])?;
             for end in [low, high] {
-                chart.draw_series([EmptyElement::at((end, y())) + PathElement::new(vec![(0, -5), (0, 5)], INK)])?;
+                chart.draw_series([
+                    EmptyElement::at((end, y())) + PathElement::new(vec![(0, -5), (0, 5)], INK)
+                ])?;
             }
             let mean = score.mean * 100.0;
             chart.draw_series([marker((mean, y()), index)])?;
@@ -101,7 +134,10 @@ impl Strategies<'_> {
 impl Picture for Strategies<'_> {
     fn size(&self) -> (u32, u32) {
         let panels = self.panels().len() as u32;
-        (self.label_width() + panels * PANEL_WIDTH, 112 + self.arms.len() as u32 * ROW_HEIGHT)
+        (
+            self.label_width() + panels * PANEL_WIDTH,
+            112 + self.arms.len() as u32 * ROW_HEIGHT,
+        )
     }
 
     fn draw<DB: DrawingBackend>(&self, area: &DrawingArea<DB, Shift>) -> Drawn

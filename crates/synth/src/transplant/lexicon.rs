@@ -122,9 +122,14 @@ impl Lexicon {
             out.push_str(&rest[..start]);
             rest = &rest[start + word.len()..];
             let next = words.get(at + 1).copied();
-            let name_follows = written_as_text && next.is_some_and(|w| w.starts_with(char::is_uppercase));
-            let hyphenated = rest.strip_prefix('-').and(next).is_some_and(|next| self.may_be_eponym(next));
-            let hyphenated = hyphenated || (out.ends_with('-') && self.may_be_eponym(words[at - 1]));
+            let name_follows =
+                written_as_text && next.is_some_and(|w| w.starts_with(char::is_uppercase));
+            let hyphenated = rest
+                .strip_prefix('-')
+                .and(next)
+                .is_some_and(|next| self.may_be_eponym(next));
+            let hyphenated =
+                hyphenated || (out.ends_with('-') && self.may_be_eponym(words[at - 1]));
             let eponym_place = name_follows || hyphenated || next.is_some_and(heads_an_eponym);
             if written_as_text && at > 0 {
                 out.push_str(word);
@@ -141,7 +146,11 @@ impl Lexicon {
         let lower = word.to_lowercase();
         let (in_lower, in_upper) = self.written(&lower);
         let acronym = word.chars().any(char::is_numeric) || word.chars().count() <= 6;
-        if in_lower > in_upper || !acronym { lower } else { word.to_owned() }
+        if in_lower > in_upper || !acronym {
+            lower
+        } else {
+            word.to_owned()
+        }
     }
 
     fn decapitalise_word(&self, word: &str, shouting: bool, eponym_place: bool) -> String {
@@ -154,7 +163,8 @@ impl Lexicon {
         if as_acronym > otherwise && letters <= 6 && (shouting || english::is_acronym(word)) {
             return word.to_uppercase();
         }
-        let mixed = word.chars().skip(1).any(char::is_uppercase) && word.chars().any(char::is_lowercase);
+        let mixed =
+            word.chars().skip(1).any(char::is_uppercase) && word.chars().any(char::is_lowercase);
         if mixed || (!shouting && english::is_acronym(word)) {
             return word.to_owned(); // McLeod, HbS, HIV
         }
@@ -163,14 +173,18 @@ impl Lexicon {
             0 => eponym_place && self.may_be_eponym(word),
             _ => in_upper > in_lower,
         };
-        if eponym { english::capitalise(&lower) } else { lower }
+        if eponym {
+            english::capitalise(&lower)
+        } else {
+            lower
+        }
     }
 
     /// A rare word without the ending of an adjective or a disease.
     pub(super) fn may_be_eponym(&self, word: &str) -> bool {
         const NOT_NAMES: [&str; 20] = [
-            "ic", "al", "ous", "ive", "ary", "oma", "emia", "itis", "osis", "pathy", "trophy", "plasia", "borne", "ed",
-            "ing", "ar", "ent", "ant", "oid", "less",
+            "ic", "al", "ous", "ive", "ary", "oma", "emia", "itis", "osis", "pathy", "trophy",
+            "plasia", "borne", "ed", "ing", "ar", "ent", "ant", "oid", "less",
         ];
         let lower = word.to_lowercase();
         self.is_rare(&lower) && !NOT_NAMES.iter().any(|ending| lower.ends_with(ending))
@@ -208,20 +222,33 @@ impl Lexicon {
     fn note_inner_case(&mut self, text: &str) {
         for word in words(text).skip(1) {
             let mut chars = word.chars();
-            let Some(first) = chars.next().filter(|c| c.is_alphabetic()) else { continue };
+            let Some(first) = chars.next().filter(|c| c.is_alphabetic()) else {
+                continue;
+            };
             if chars.as_str().chars().any(char::is_uppercase) {
                 continue;
             }
             let entry = self.inner_case.entry(word.to_lowercase()).or_default();
-            *(if first.is_uppercase() { &mut entry.1 } else { &mut entry.0 }) += 1;
+            *(if first.is_uppercase() {
+                &mut entry.1
+            } else {
+                &mut entry.0
+            }) += 1;
         }
     }
 }
 
 /// Whether a name is written as in running text: an ordinary word behind the first is in lower case.
 fn is_sentence_case(name: &str) -> bool {
-    let function = |w: &str| matches!(w, "with" | "without" | "from" | "type" | "due" | "into" | "than" | "that");
-    words(name).skip(1).any(|w| w.chars().count() > 3 && !function(w) && !w.chars().any(char::is_uppercase))
+    let function = |w: &str| {
+        matches!(
+            w,
+            "with" | "without" | "from" | "type" | "due" | "into" | "than" | "that"
+        )
+    };
+    words(name)
+        .skip(1)
+        .any(|w| w.chars().count() > 3 && !function(w) && !w.chars().any(char::is_uppercase))
 }
 
 /// Pieces of letters and digits.
@@ -325,13 +352,19 @@ fn word_pairs(
     slots.dedup();
     let support = support(slots, vocabulary);
     let across = disagreements(slots, &support);
-    let concepts = |word: u32| concepts_of_word.get(&vocabulary.words[word as usize]).copied().unwrap_or(1);
+    let concepts = |word: u32| {
+        concepts_of_word
+            .get(&vocabulary.words[word as usize])
+            .copied()
+            .unwrap_or(1)
+    };
     let mut kept: Vec<(u32, u32, u32)> = support
         .into_iter()
         .filter(|&((a, b), support)| {
             let against = across.get(&(a, b)).copied().unwrap_or(0);
             let reliable = f64::from(support) / f64::from(support + against) >= MIN_RELIABILITY;
-            let covered = f64::from(support) / f64::from(concepts(a).min(concepts(b))) >= MIN_COVERAGE;
+            let covered =
+                f64::from(support) / f64::from(concepts(a).min(concepts(b))) >= MIN_COVERAGE;
             reliable && (covered || support >= AMPLE_SUPPORT)
         })
         .map(|((a, b), support)| (support, a, b))
@@ -350,7 +383,8 @@ fn word_pairs(
 fn support(slots: &[Slot], vocabulary: &Vocabulary) -> HashMap<(u32, u32), u32> {
     let mut witnesses: Vec<(u32, u32, ConceptId)> = Vec::new();
     for frame in slots.chunk_by(|a, b| a.0 == b.0) {
-        let mut by_concept: Vec<(ConceptId, u32)> = frame.iter().map(|slot| (slot.2, slot.1)).collect();
+        let mut by_concept: Vec<(ConceptId, u32)> =
+            frame.iter().map(|slot| (slot.2, slot.1)).collect();
         by_concept.sort_unstable();
         for of_one in by_concept.chunk_by(|a, b| a.0 == b.0) {
             for (i, a) in of_one.iter().enumerate() {
@@ -362,7 +396,9 @@ fn support(slots: &[Slot], vocabulary: &Vocabulary) -> HashMap<(u32, u32), u32> 
     witnesses.dedup();
     let pairs = witnesses.chunk_by(|x, y| (x.0, x.1) == (y.0, y.1));
     let counted = pairs.map(|pair| ((pair[0].0, pair[0].1), pair.len() as u32));
-    counted.filter(|(pair, support)| *support >= MIN_SUPPORT && may_be_synonyms(*pair, vocabulary)).collect()
+    counted
+        .filter(|(pair, support)| *support >= MIN_SUPPORT && may_be_synonyms(*pair, vocabulary))
+        .collect()
 }
 
 /// Opposites that terminologies sometimes file under one concept. A qualifier must matter.
@@ -381,11 +417,18 @@ const OPPOSITES: [(&str, &str); 10] = [
 
 /// Whether a pair is about meaning: no digits, numerals or short words, no opposites, not two numbers of one noun.
 fn may_be_synonyms((a, b): (u32, u32), vocabulary: &Vocabulary) -> bool {
-    let (a, b) = (vocabulary.words[a as usize].as_str(), vocabulary.words[b as usize].as_str());
+    let (a, b) = (
+        vocabulary.words[a as usize].as_str(),
+        vocabulary.words[b as usize].as_str(),
+    );
     let is_word = |w: &str| {
-        w.chars().count() > 2 && w.chars().all(char::is_alphabetic) && !english::is_roman(&w.to_uppercase())
+        w.chars().count() > 2
+            && w.chars().all(char::is_alphabetic)
+            && !english::is_roman(&w.to_uppercase())
     };
-    let opposites = OPPOSITES.iter().any(|pair| *pair == (a, b) || *pair == (b, a));
+    let opposites = OPPOSITES
+        .iter()
+        .any(|pair| *pair == (a, b) || *pair == (b, a));
     is_word(a) && is_word(b) && !opposites && !is_inflection(a, b)
 }
 

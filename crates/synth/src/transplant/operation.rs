@@ -304,7 +304,8 @@ fn head_word(name: &str, _: &Material<'_>, rng: &mut ChaCha8Rng) -> Option<Strin
 fn generic_dropped(name: &str, material: &Material<'_>, _: &mut ChaCha8Rng) -> Option<String> {
     let head = last_word(name);
     let rest = name[..name.len() - head.len()].trim_end();
-    let eponym = words(rest).any(|word| word.chars().count() > 3 && material.lexicon.may_be_eponym(word));
+    let eponym =
+        words(rest).any(|word| word.chars().count() > 3 && material.lexicon.may_be_eponym(word));
     let of = rest.to_lowercase().ends_with(" of");
     (GENERIC.contains(&head.to_lowercase().as_str()) && eponym && !of && !rest.contains(',')).then(
         || {

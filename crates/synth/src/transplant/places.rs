@@ -108,21 +108,40 @@ pub(super) struct Queue<'a> {
 
 impl<'a> Queue<'a> {
     pub(super) fn new(contexts: &'a TrainSentences, group: GroupId, seed: u64) -> Self {
-        let mut slots: Vec<Slot<'a>> = contexts.of_group(group).filter(|s| is_usable(s)).map(Slot::new).collect();
+        let mut slots: Vec<Slot<'a>> = contexts
+            .of_group(group)
+            .filter(|s| is_usable(s))
+            .map(Slot::new)
+            .collect();
         if slots.is_empty() {
-            slots = contexts.of_group(group).filter(|s| s.single && has_clean_edges(s)).map(Slot::new).collect();
+            slots = contexts
+                .of_group(group)
+                .filter(|s| s.single && has_clean_edges(s))
+                .map(Slot::new)
+                .collect();
         }
-        slots.shuffle(&mut ChaCha8Rng::seed_from_u64(stable_hash(seed, &[b"queue", &group.0.to_le_bytes()])));
-        let (countable, neutral): (Vec<_>, Vec<_>) = slots.into_iter().partition(|slot| slot.wants_countable());
-        Queue { countable: countable.into(), neutral: neutral.into(), countable_uses: 0, neutral_uses: 0 }
+        slots.shuffle(&mut ChaCha8Rng::seed_from_u64(stable_hash(
+            seed,
+            &[b"queue", &group.0.to_le_bytes()],
+        )));
+        let (countable, neutral): (Vec<_>, Vec<_>) =
+            slots.into_iter().partition(|slot| slot.wants_countable());
+        Queue {
+            countable: countable.into(),
+            neutral: neutral.into(),
+            countable_uses: 0,
+            neutral_uses: 0,
+        }
     }
 
     /// A fitting place for this name among the next few; a sentence that already says the name is passed over.
     pub(super) fn take(&mut self, name: &str) -> Option<Slot<'a>> {
         let countable = english::number(name) != Number::Mass && !is_acronym(name);
         // Rounds through each queue so far; the one that lags behind is next.
-        let lagging = self.countable_uses * self.neutral.len() <= self.neutral_uses * self.countable.len();
-        let from_countable = !self.countable.is_empty() && (self.neutral.is_empty() || (countable && lagging));
+        let lagging =
+            self.countable_uses * self.neutral.len() <= self.neutral_uses * self.countable.len();
+        let from_countable =
+            !self.countable.is_empty() && (self.neutral.is_empty() || (countable && lagging));
         let (slots, uses) = if from_countable {
             (&mut self.countable, &mut self.countable_uses)
         } else {
@@ -135,7 +154,9 @@ impl<'a> Queue<'a> {
             u32::from(says_it) * 2 + u32::from(clumsy)
         };
         let near = slots.iter().take(LOOK_AHEAD).enumerate();
-        let best = near.min_by_key(|(at, slot)| (misfit(slot), *at)).map(|(at, _)| at)?;
+        let best = near
+            .min_by_key(|(at, slot)| (misfit(slot), *at))
+            .map(|(at, _)| at)?;
         let slot = slots.remove(best)?;
         slots.push_back(slot);
         *uses += 1;
