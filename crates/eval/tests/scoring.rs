@@ -10,7 +10,7 @@ use syncabel_eval::{
 fn row(document: &str, start: u32, gold: &str, predicted: &str) -> Prediction {
     Prediction {
         filename: document.into(),
-        label: if start % 2 == 0 {
+        label: if start.is_multiple_of(2) {
             "Disease"
         } else {
             "Chemical"
@@ -232,7 +232,7 @@ fn comparison_needs_the_same_mentions_and_gold() {
 fn a_corpus_of_medmentions_size_takes_less_than_a_second() {
     let rows: Vec<Prediction> = (0..40_157u32)
         .map(|i| {
-            let predicted = if i % 4 == 0 {
+            let predicted = if i.is_multiple_of(4) {
                 "X".to_owned()
             } else {
                 format!("C{}", i % 5000)
