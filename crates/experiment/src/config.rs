@@ -199,7 +199,7 @@ pub enum SynthConfig {
         #[serde(default = "default_per_concept")]
         per_concept: usize,
         /// Which concepts.
-        #[serde(default)]
+        #[serde(default, with = "serde_yaml::with::singleton_map")]
         concepts: ConceptChoice,
         /// Seed; the experiment's where left out.
         #[serde(default)]
@@ -234,6 +234,7 @@ pub enum ConceptChoice {
 #[serde(deny_unknown_fields, rename_all = "snake_case")]
 pub struct ModelConfig {
     /// The weights.
+    #[serde(with = "serde_yaml::with::singleton_map")]
     pub source: ModelSourceConfig,
     /// `auto`, `flex`, `tch` or `cuda`, with an index where there are several (`cuda:1`).
     #[serde(default = "default_device")]

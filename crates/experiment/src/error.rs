@@ -58,7 +58,11 @@ pub struct BadInput(pub String);
 
 /// The exit code of an error: 2 where any cause in its chain is wrong use or bad input, else 1.
 pub fn exit_code(error: &anyhow::Error) -> i32 {
-    if error.chain().any(is_bad_input) { 2 } else { 1 }
+    if error.chain().any(is_bad_input) {
+        2
+    } else {
+        1
+    }
 }
 
 /// Library errors are bad input unless they are named here as failures of the job.
@@ -66,7 +70,10 @@ fn is_bad_input(cause: &(dyn std::error::Error + 'static)) -> bool {
     if let Some(e) = cause.downcast_ref::<std::io::Error>() {
         // a path that is wrong, as opposed to a disk that is full
         use std::io::ErrorKind::{InvalidData, IsADirectory, NotADirectory, NotFound};
-        return matches!(e.kind(), NotFound | NotADirectory | IsADirectory | InvalidData);
+        return matches!(
+            e.kind(),
+            NotFound | NotADirectory | IsADirectory | InvalidData
+        );
     }
     if let Some(e) = cause.downcast_ref::<syncabel_kb::Error>() {
         return !matches!(e, syncabel_kb::Error::Io { .. });
@@ -76,21 +83,34 @@ fn is_bad_input(cause: &(dyn std::error::Error + 'static)) -> bool {
     }
     if let Some(e) = cause.downcast_ref::<syncabel_model::Error>() {
         use syncabel_model::Error::{Execution, Hub, Read, Write};
-        return !matches!(e, Read { .. } | Write { .. } | Execution { .. } | Hub { .. });
+        return !matches!(
+            e,
+            Read { .. } | Write { .. } | Execution { .. } | Hub { .. }
+        );
     }
     if let Some(e) = cause.downcast_ref::<syncabel_decode::Error>() {
         use syncabel_decode::Error::{Io, LogitsShape, Model, NotFinite, TokenOutsideVocabulary};
         return !matches!(
             e,
-            Io { .. } | LogitsShape { .. } | Model(_) | NotFinite { .. } | TokenOutsideVocabulary { .. }
+            Io { .. }
+                | LogitsShape { .. }
+                | Model(_)
+                | NotFinite { .. }
+                | TokenOutsideVocabulary { .. }
         );
     }
     if let Some(e) = cause.downcast_ref::<syncabel_train::Error>() {
         use syncabel_train::Error::{Backend, Diverged, Io, Model, Stopped};
-        return !matches!(e, Io { .. } | Diverged { .. } | Stopped { .. } | Backend { .. } | Model(_));
+        return !matches!(
+            e,
+            Io { .. } | Diverged { .. } | Stopped { .. } | Backend { .. } | Model(_)
+        );
     }
     if let Some(e) = cause.downcast_ref::<syncabel_eval::Error>() {
-        return !matches!(e, syncabel_eval::Error::Io { .. } | syncabel_eval::Error::Draw { .. });
+        return !matches!(
+            e,
+            syncabel_eval::Error::Io { .. } | syncabel_eval::Error::Draw { .. }
+        );
     }
     if let Some(e) = cause.downcast_ref::<syncabel_synth::Error>() {
         use syncabel_synth::Error::{BadDelivery, BadDraft, Stopped};
@@ -107,9 +127,15 @@ mod tests {
     fn bad_input_is_told_from_a_failed_job() {
         let missing = std::io::Error::from(std::io::ErrorKind::NotFound);
         let full = std::io::Error::from(std::io::ErrorKind::StorageFull);
-        assert_eq!(exit_code(&anyhow::Error::from(missing).context("reading")), 2);
+        assert_eq!(
+            exit_code(&anyhow::Error::from(missing).context("reading")),
+            2
+        );
         assert_eq!(exit_code(&anyhow::Error::from(full).context("writing")), 1);
-        assert_eq!(exit_code(&anyhow::Error::from(BadInput("no".into())).context("stage `kb`")), 2);
+        assert_eq!(
+            exit_code(&anyhow::Error::from(BadInput("no".into())).context("stage `kb`")),
+            2
+        );
         assert_eq!(exit_code(&anyhow::anyhow!("out of luck")), 1);
     }
 }

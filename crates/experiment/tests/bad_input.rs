@@ -17,23 +17,35 @@ fn terminology() {
     build_kb(&sandbox, "").refused(&["terms.tsv", "empty"]);
     build_kb(&sandbox, "code\tname\tgroup\nD1\t, NOS\tDisorders\n").refused(&["terms.tsv:2"]);
     sandbox.write("terms.tsv", b"code\tname\tgroup\nD1\t\xff\xfe\tDisorders\n");
-    sandbox.run(&["kb", "build", "terms.tsv", "--out", "terms.kb"]).refused(&["terms.tsv:2", "UTF-8"]);
-    sandbox.run(&["kb", "build", "nowhere.tsv", "--out", "x.kb"]).refused(&["nowhere.tsv"]);
-    sandbox.run(&["kb", "inspect", "nowhere.kb"]).refused(&["nowhere.kb"]);
+    sandbox
+        .run(&["kb", "build", "terms.tsv", "--out", "terms.kb"])
+        .refused(&["terms.tsv:2", "UTF-8"]);
+    sandbox
+        .run(&["kb", "build", "nowhere.tsv", "--out", "x.kb"])
+        .refused(&["nowhere.tsv"]);
+    sandbox
+        .run(&["kb", "inspect", "nowhere.kb"])
+        .refused(&["nowhere.kb"]);
 }
 
 #[test]
 fn a_damaged_kb() {
     let sandbox = Sandbox::new();
     build_kb(&sandbox, TERMS).ok();
-    let part = std::fs::read_dir(sandbox.path("terms.kb")).unwrap().map(|e| e.unwrap().path());
-    let part = part.filter(|p| p.extension().is_some_and(|e| e != "json")).max_by_key(|p| p.metadata().unwrap().len());
+    let part = std::fs::read_dir(sandbox.path("terms.kb"))
+        .unwrap()
+        .map(|e| e.unwrap().path());
+    let part = part
+        .filter(|p| p.extension().is_some_and(|e| e != "json"))
+        .max_by_key(|p| p.metadata().unwrap().len());
     let part = part.unwrap();
     let mut bytes = std::fs::read(&part).unwrap();
     bytes.truncate(bytes.len() / 2);
     std::fs::write(&part, bytes).unwrap();
     let name = part.file_name().unwrap().to_string_lossy().into_owned();
-    sandbox.run(&["kb", "inspect", "terms.kb"]).refused(&[&name]);
+    sandbox
+        .run(&["kb", "inspect", "terms.kb"])
+        .refused(&[&name]);
 }
 
 #[test]
@@ -41,27 +53,47 @@ fn corpora() {
     let sandbox = Sandbox::new();
     let mut stats = |content: &[u8], needles: &[&str]| {
         sandbox.write("c.pubtator.txt", content);
-        sandbox.run(&["corpus", "stats", "c.pubtator.txt"]).refused(needles);
+        sandbox
+            .run(&["corpus", "stats", "c.pubtator.txt"])
+            .refused(needles);
     };
     let head = "1|t|Asthma in sport.\n1|a|It is common.\n";
-    stats(format!("{head}1\t0\tsix\tAsthma\tDisease\tD001249\n").as_bytes(), &["c.pubtator.txt:3", "six"]);
-    stats(format!("{head}1\t0\t600\tAsthma\tDisease\tD001249\n").as_bytes(), &["c.pubtator.txt:3", "600"]);
-    stats(format!("{head}1\t0\t6\tGout!!\tDisease\tD001249\n").as_bytes(), &["c.pubtator.txt:3", "Gout!!", "Asthma"]);
+    stats(
+        format!("{head}1\t0\tsix\tAsthma\tDisease\tD001249\n").as_bytes(),
+        &["c.pubtator.txt:3", "six"],
+    );
+    stats(
+        format!("{head}1\t0\t600\tAsthma\tDisease\tD001249\n").as_bytes(),
+        &["c.pubtator.txt:3", "600"],
+    );
+    stats(
+        format!("{head}1\t0\t6\tGout!!\tDisease\tD001249\n").as_bytes(),
+        &["c.pubtator.txt:3", "Gout!!", "Asthma"],
+    );
     stats(format!("{head}1\t0\t6\n").as_bytes(), &["c.pubtator.txt:3"]);
     stats(b"", &["c.pubtator.txt", "empty"]);
     stats(b"1|t|A\xff\n1|a|B\n", &["c.pubtator.txt:1", "UTF-8"]);
     sandbox.write("d.jsonl", NOTES.replace("\"mentions\"", "\"mentoins\""));
-    sandbox.run(&["corpus", "stats", "d.jsonl"]).refused(&["d.jsonl:1", "mentoins", "mentions"]);
+    sandbox
+        .run(&["corpus", "stats", "d.jsonl"])
+        .refused(&["d.jsonl:1", "mentoins", "mentions"]);
 }
 
 #[test]
 fn predictions() {
     let sandbox = Sandbox::new();
     sandbox.write("p.tsv", "filename\tlabel\nx\ty\n");
-    sandbox.run(&["eval", "p.tsv"]).refused(&["p.tsv", "start_span"]);
+    sandbox
+        .run(&["eval", "p.tsv"])
+        .refused(&["p.tsv", "start_span"]);
     let header = "filename\tlabel\tstart_span\tend_span\tspan\tcode\tPredicted_code\n";
-    sandbox.write("p.tsv", format!("{header}d\tDisorders\tzero\t3\tabc\tD1\tD1\n"));
-    sandbox.run(&["eval", "p.tsv"]).refused(&["p.tsv:2", "start_span", "zero"]);
+    sandbox.write(
+        "p.tsv",
+        format!("{header}d\tDisorders\tzero\t3\tabc\tD1\tD1\n"),
+    );
+    sandbox
+        .run(&["eval", "p.tsv"])
+        .refused(&["p.tsv:2", "start_span", "zero"]);
     sandbox.write("p.tsv", format!("{header}d\tDisorders\t0\t3\tabc\tD1\n"));
     sandbox.run(&["eval", "p.tsv"]).refused(&["p.tsv:2"]);
     sandbox.run(&["eval", "none.tsv"]).refused(&["none.tsv"]);
@@ -77,7 +109,10 @@ composition: {strategy: human_only}
 fn experiment(sandbox: &Sandbox, yaml: &str) -> common::Output {
     sandbox.write("terms.tsv", TERMS);
     sandbox.write("notes.jsonl", NOTES);
-    sandbox.write("test.jsonl", NOTES.replace("\"n1", "\"t1").replace("\"n2", "\"t2"));
+    sandbox.write(
+        "test.jsonl",
+        NOTES.replace("\"n1", "\"t1").replace("\"n2", "\"t2"),
+    );
     sandbox.write("e.yaml", yaml);
     sandbox.run(&["run", "e.yaml"])
 }
@@ -86,22 +121,47 @@ fn experiment(sandbox: &Sandbox, yaml: &str) -> common::Output {
 fn experiment_files() {
     let sandbox = Sandbox::new();
     let with = |from: &str, to: &str| EXPERIMENT.replace(from, to);
-    experiment(&sandbox, &with("composition:", "compositoin:")).refused(&["e.yaml", "compositoin", "composition"]);
-    experiment(&sandbox, &with("strategy: human_only", "strategie: human_only"))
-        .refused(&["e.yaml", "strategie", "did you mean `strategy`"]);
-    experiment(&sandbox, &with("human_only", "humans_only")).refused(&["e.yaml", "humans_only", "human_only"]);
+    experiment(&sandbox, &with("composition:", "compositoin:")).refused(&[
+        "e.yaml",
+        "compositoin",
+        "composition",
+    ]);
+    experiment(
+        &sandbox,
+        &with("strategy: human_only", "strategie: human_only"),
+    )
+    .refused(&["e.yaml", "strategie", "did you mean `strategy`"]);
+    experiment(&sandbox, &with("human_only", "humans_only")).refused(&[
+        "e.yaml",
+        "humans_only",
+        "human_only",
+    ]);
     experiment(&sandbox, "name: [t\nkb: x").refused(&["e.yaml:", "not valid YAML"]);
-    experiment(&sandbox, &with("terms.tsv", "${NO_SUCH_VARIABLE_SET}/terms.tsv"))
-        .refused(&["e.yaml", "kb.sources[0].path", "NO_SUCH_VARIABLE_SET"]);
+    experiment(
+        &sandbox,
+        &with("terms.tsv", "${NO_SUCH_VARIABLE_SET}/terms.tsv"),
+    )
+    .refused(&["e.yaml", "kb.sources[0].path", "NO_SUCH_VARIABLE_SET"]);
     experiment(&sandbox, &with("human_only", "combined")).refused(&["e.yaml", "synth", "combined"]);
-    experiment(&sandbox, &with("test.jsonl", "notes.jsonl")).refused(&["n1", "corpus.test", "corpus.train"]);
+    experiment(&sandbox, &with("test.jsonl", "notes.jsonl")).refused(&[
+        "n1",
+        "corpus.test",
+        "corpus.train",
+    ]);
     experiment(&sandbox, &with("heads: 2,", "heads: 3,")).refused(&["heads"]);
-    let gguf = with("{scratch: {vocabulary: 300, hidden_size: 16, intermediate_size: 32, layers: 1, heads: 2, kv_heads: 1}}", "{gguf: broken.gguf}");
+    let gguf = with(
+        "{scratch: {vocabulary: 300, hidden_size: 16, intermediate_size: 32, layers: 1, heads: 2, kv_heads: 1}}",
+        "{gguf: broken.gguf}",
+    );
     experiment(&sandbox, &gguf).refused(&["e.yaml", "model.source", "broken.gguf"]);
     sandbox.write("broken.gguf", b"GGUF\x03\x00\x00\x00");
     experiment(&sandbox, &gguf).refused(&["broken.gguf"]);
-    sandbox.run(&["run", "e.yaml", "--set", "nothing"]).refused(&["nothing", "key=value"]);
-    sandbox.run(&["run", "e.yaml", "--set", "train.epoch=3"]).refused(&["e.yaml", "epoch", "epochs"]);
+    sandbox
+        .run(&["run", "e.yaml", "--set", "nothing"])
+        .refused(&["nothing", "key=value"]);
+    sandbox
+        .run(&["run", "e.yaml", "--set", "train.epoch=3"])
+        .refused(&["e.yaml", "epoch", "epochs"]);
 }
 
 #[test]
@@ -118,7 +178,10 @@ fn models() {
     sandbox.write("notes.jsonl", NOTES);
     let link = || sandbox.run(&["link", "notes.jsonl", "--model", "m", "--kb", "terms.kb"]);
     link().refused(&["m"]);
-    sandbox.write("m/config.json", r#"{"architectures": ["BertModel"], "model_type": "bert"}"#);
+    sandbox.write(
+        "m/config.json",
+        r#"{"architectures": ["BertModel"], "model_type": "bert"}"#,
+    );
     sandbox.write("m/tokenizer.json", "{}");
     link().refused(&["config.json", "bert"]);
 }

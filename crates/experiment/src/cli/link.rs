@@ -136,7 +136,9 @@ fn group_rule(groups: &[String]) -> Result<GroupRule> {
             }
             None if default.is_none() => default = Some(group.trim().to_owned()),
             None => {
-                return Err(BadInput("`--group GROUP` for all types was given twice".into()).into());
+                return Err(
+                    BadInput("`--group GROUP` for all types was given twice".into()).into(),
+                );
             }
         }
     }

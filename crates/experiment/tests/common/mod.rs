@@ -12,7 +12,9 @@ pub struct Sandbox {
 
 impl Sandbox {
     pub fn new() -> Self {
-        Sandbox { dir: tempfile::tempdir().unwrap() }
+        Sandbox {
+            dir: tempfile::tempdir().unwrap(),
+        }
     }
 
     pub fn path(&self, name: &str) -> PathBuf {
@@ -28,7 +30,12 @@ impl Sandbox {
 
     /// `syncabel ARGS` in the sandbox's folder.
     pub fn run(&self, args: &[&str]) -> Output {
-        let output = Command::cargo_bin("syncabel").unwrap().current_dir(self.dir.path()).args(args).output().unwrap();
+        let output = Command::cargo_bin("syncabel")
+            .unwrap()
+            .current_dir(self.dir.path())
+            .args(args)
+            .output()
+            .unwrap();
         Output {
             code: output.status.code(),
             stdout: String::from_utf8(output.stdout).unwrap(),
@@ -55,10 +62,20 @@ impl Output {
     /// Exit code 2, no panic, and every one of `needles` on stderr.
     #[track_caller]
     pub fn refused(self, needles: &[&str]) {
-        assert_eq!(self.code, Some(2), "stderr: {}\nstdout: {}", self.stderr, self.stdout);
+        assert_eq!(
+            self.code,
+            Some(2),
+            "stderr: {}\nstdout: {}",
+            self.stderr,
+            self.stdout
+        );
         assert!(!self.stderr.contains("panicked"), "{}", self.stderr);
         for needle in needles {
-            assert!(self.stderr.contains(needle), "`{needle}` is not in: {}", self.stderr);
+            assert!(
+                self.stderr.contains(needle),
+                "`{needle}` is not in: {}",
+                self.stderr
+            );
         }
     }
 }

@@ -1,0 +1,302 @@
+//! Whole experiments on a tiny corpus, through the real binary.
+
+mod common;
+
+use common::{NOTES, Sandbox, TERMS};
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+use std::time::{Duration, Instant};
+
+const EXPERIMENT: &str = "name: tiny
+description: Two sentences.
+kb: {sources: [{path: terms.tsv}]}
+corpus: {train: [{path: notes.jsonl}], test: [{path: test.jsonl}]}
+synth: {generator: transplant, per_concept: 2}
+model: {source: {scratch: {vocabulary: 300, hidden_size: 32, intermediate_size: 64, layers: 2, heads: 2, kv_heads: 1}}}
+composition: {strategy: human_only}
+train: {epochs: 400, batch_examples: 2, learning_rate: 3.0e-3, checkpoint_every_steps: 7}
+link: {beams: 3}
+";
+
+fn sandbox() -> Sandbox {
+    let sandbox = Sandbox::new();
+    sandbox.write("terms.tsv", TERMS);
+    sandbox.write("notes.jsonl", NOTES);
+    sandbox.write(
+        "test.jsonl",
+        NOTES.replace("\"n1", "\"t1").replace("\"n2", "\"t2"),
+    );
+    sandbox.write("tiny.yaml", EXPERIMENT);
+    sandbox
+}
+
+/// Files of this name below a folder, sorted.
+fn find(folder: &Path, name: &str) -> Vec<PathBuf> {
+    let mut found = Vec::new();
+    let mut queue = vec![folder.to_owned()];
+    while let Some(folder) = queue.pop() {
+        let Ok(entries) = std::fs::read_dir(&folder) else {
+            continue;
+        };
+        for path in entries.map(|e| e.unwrap().path()) {
+            if path.is_dir() {
+                queue.push(path);
+            } else if path.file_name().is_some_and(|n| n == name) {
+                found.push(path);
+            }
+        }
+    }
+    found.sort();
+    found
+}
+
+#[test]
+fn a_model_learns_two_sentences_and_the_second_run_does_nothing_again() {
+    let sandbox = sandbox();
+    let first = sandbox.run(&["run", "tiny.yaml", "--json"]).ok();
+    let cells: serde_json::Value = serde_json::from_str(&first).unwrap();
+    assert_eq!(cells[0]["metrics"]["rows"], 2);
+    assert_eq!(
+        cells[0]["metrics"]["recall_at_1"], 1.0,
+        "trained on the very sentences: {first}"
+    );
+
+    let stamp = |path: &Path| path.metadata().unwrap().modified().unwrap();
+    let checkpoints = find(&sandbox.path("runs"), "model.safetensors");
+    assert!(!checkpoints.is_empty());
+    let before: Vec<_> = checkpoints.iter().map(|p| stamp(p)).collect();
+    let second = sandbox.run(&["run", "tiny.yaml", "--resume"]);
+    assert!(
+        second.stderr.contains("unchanged, skipped"),
+        "{}",
+        second.stderr
+    );
+    second.ok();
+    assert_eq!(
+        before,
+        checkpoints.iter().map(|p| stamp(p)).collect::<Vec<_>>()
+    );
+
+    let cell = sandbox.path("runs/tiny/cells/single");
+    for file in [
+        "config.yaml",
+        "run.json",
+        "metrics.json",
+        "predictions.tsv",
+        "train_log.jsonl",
+        "examples.json",
+    ] {
+        assert!(cell.join(file).is_file(), "{file}");
+    }
+    let manifest = std::fs::read_to_string(cell.join("run.json")).unwrap();
+    for key in [
+        "seed",
+        "kb_digest",
+        "tokenizer_digest",
+        "start_model_digest",
+        "machine",
+        "git_revision",
+    ] {
+        assert!(manifest.contains(key), "{key}");
+    }
+    for file in [
+        "table.md",
+        "table.csv",
+        "recall.svg",
+        "recall.png",
+        "loss.svg",
+        "metrics.json",
+        "README.md",
+    ] {
+        assert!(sandbox.path("results/tiny").join(file).is_file(), "{file}");
+    }
+    let table = std::fs::read(sandbox.path("results/tiny/table.md")).unwrap();
+    sandbox.run(&["report", "results/tiny"]).ok();
+    assert_eq!(
+        table,
+        std::fs::read(sandbox.path("results/tiny/table.md")).unwrap()
+    );
+}
+
+#[test]
+fn a_sweep_shares_stages_and_shows_every_arm() {
+    let sandbox = sandbox();
+    let yaml = EXPERIMENT.replace("epochs: 400", "epochs: 2")
+        + "matrix: {composition.strategy: [human_only, interleaved, pretrain_then_human], seed: [1, 2]}\n";
+    sandbox.write("tiny.yaml", yaml);
+    assert_eq!(
+        sandbox
+            .run(&["run", "tiny.yaml", "--list"])
+            .ok()
+            .lines()
+            .count(),
+        6
+    );
+    let table = sandbox.run(&["run", "tiny.yaml"]).ok();
+    for arm in [
+        "nearest name",
+        "human_only",
+        "interleaved",
+        "pretrain_then_human",
+    ] {
+        assert!(table.contains(arm), "{table}");
+    }
+    let stages = std::fs::read_dir(sandbox.path("runs/tiny/stages")).unwrap();
+    let names: Vec<String> = stages
+        .map(|e| e.unwrap().file_name().into_string().unwrap())
+        .collect();
+    let count = |stage: &str| {
+        names
+            .iter()
+            .filter(|n| n.starts_with(&format!("{stage}-")))
+            .count()
+    };
+    assert_eq!(
+        (
+            count("kb"),
+            count("synth"),
+            count("base"),
+            count("train"),
+            count("link")
+        ),
+        (1, 2, 2, 6, 6),
+        "{names:?}"
+    );
+}
+
+#[test]
+fn killed_training_resumes_to_the_same_weights() {
+    let whole = sandbox();
+    whole.run(&["run", "tiny.yaml"]).ok();
+
+    let broken = sandbox();
+    let mut child = Command::new(assert_cmd::cargo::cargo_bin("syncabel"))
+        .args(["run", "tiny.yaml"])
+        .current_dir(broken.path(""))
+        .stdout(Stdio::null())
+        .stderr(Stdio::null())
+        .spawn()
+        .unwrap();
+    let deadline = Instant::now() + Duration::from_secs(120);
+    let steps = || {
+        let log = find(&broken.path("runs"), "train_log.jsonl");
+        log.first()
+            .and_then(|p| std::fs::read_to_string(p).ok())
+            .map_or(0, |t| t.lines().count())
+    };
+    while steps() < 30 && Instant::now() < deadline {
+        assert!(
+            child.try_wait().unwrap().is_none() || steps() >= 30,
+            "the run ended before it could be killed"
+        );
+        std::thread::sleep(Duration::from_millis(2));
+    }
+    child.kill().unwrap(); // SIGKILL
+    child.wait().unwrap();
+    assert!(steps() < 400, "killed too late to show anything");
+
+    broken.run(&["run", "tiny.yaml", "--resume"]).ok();
+    let weights = |s: &Sandbox| {
+        let files = find(&s.path("runs"), "model.safetensors");
+        files.iter().map(|p| blake3_of(p)).collect::<Vec<_>>()
+    };
+    assert_eq!(weights(&whole), weights(&broken));
+    let losses = |s: &Sandbox| {
+        let log = std::fs::read_to_string(&find(&s.path("runs"), "train_log.jsonl")[0]).unwrap();
+        let loss = |line: &str| {
+            serde_json::from_str::<serde_json::Value>(line).unwrap()["loss"].to_string()
+        };
+        log.lines().map(loss).collect::<Vec<_>>()
+    };
+    assert_eq!(losses(&whole), losses(&broken));
+}
+
+fn blake3_of(path: &Path) -> String {
+    blake3::hash(&std::fs::read(path).unwrap())
+        .to_hex()
+        .to_string()
+}
+
+#[test]
+fn the_commands_work_together() {
+    let sandbox = sandbox();
+    sandbox
+        .run(&["kb", "build", "terms.tsv", "--out", "terms.kb"])
+        .ok();
+    assert!(
+        sandbox
+            .run(&["kb", "inspect", "terms.kb"])
+            .ok()
+            .contains("Disorders")
+    );
+    assert!(
+        sandbox
+            .run(&["kb", "lookup", "terms.kb", "Hodgkin lymphoma"])
+            .ok()
+            .contains("D006689")
+    );
+    let synth = [
+        "synth",
+        "--kb",
+        "terms.kb",
+        "--train",
+        "notes.jsonl",
+        "--out",
+        "synthetic.jsonl",
+    ];
+    sandbox.run(&synth).ok();
+    let first = std::fs::read(sandbox.path("synthetic.jsonl")).unwrap();
+    sandbox.run(&synth).ok();
+    assert_eq!(
+        first,
+        std::fs::read(sandbox.path("synthetic.jsonl")).unwrap()
+    );
+    assert!(
+        sandbox
+            .run(&["corpus", "stats", "synthetic.jsonl"])
+            .ok()
+            .contains("Disorders")
+    );
+
+    let checkpoint = sandbox.run(&["train", "tiny.yaml"]).ok();
+    let checkpoint = checkpoint.trim();
+    let link = [
+        "link",
+        "test.jsonl",
+        "--model",
+        checkpoint,
+        "--kb",
+        "terms.kb",
+        "--out",
+        "linked.tsv",
+    ];
+    sandbox.run(&link).ok();
+    let linked = std::fs::read_to_string(sandbox.path("linked.tsv")).unwrap();
+    assert_eq!(linked.lines().count(), 3);
+    assert!(linked.contains("D006816"));
+
+    // an interrupted file: the second row is torn
+    let torn: String = linked.chars().take(linked.len() - 20).collect();
+    sandbox.write("linked.tsv", torn);
+    sandbox.run(&[&link[..], &["--resume"]].concat()).ok();
+    assert_eq!(
+        std::fs::read_to_string(sandbox.path("linked.tsv")).unwrap(),
+        linked
+    );
+
+    let eval = sandbox
+        .run(&[
+            "eval",
+            "linked.tsv",
+            "--train",
+            "notes.jsonl",
+            "--kb",
+            "terms.kb",
+            "--json",
+        ])
+        .ok();
+    let eval: serde_json::Value = serde_json::from_str(&eval).unwrap();
+    assert_eq!(eval["recall_at_1"], 1.0);
+    assert_eq!(eval["gold_not_in_kb"], 0);
+    assert_eq!(eval["seen"]["rows"], 2);
+}
