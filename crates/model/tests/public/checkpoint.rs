@@ -92,7 +92,8 @@ fn half_precision_weights_are_widened() {
     let rows = reference.ids("ids");
     let reference = reference.floats("logits");
     let scale = reference.iter().fold(0.0f32, |m, v| m.max(v.abs()));
-    let narrow: [(Dtype, fn(f32) -> [u8; 2], f32); 2] = [
+    type Narrow = (Dtype, fn(f32) -> [u8; 2], f32);
+    let narrow: [Narrow; 2] = [
         (Dtype::F16, |v| half::f16::from_f32(v).to_le_bytes(), 5e-3),
         (Dtype::BF16, |v| half::bf16::from_f32(v).to_le_bytes(), 5e-2),
     ];

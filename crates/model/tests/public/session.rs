@@ -113,12 +113,12 @@ fn misuse_is_an_error_and_leaves_the_session_usable() {
             vocab_size: 304
         })
     ));
-    let long = vec![1; config.max_position_embeddings];
+    let long = [vec![1; config.max_position_embeddings]];
     assert!(matches!(
-        session.prefill(&[long.clone()], 1, 1),
+        session.prefill(&long, 1, 1),
         Err(Error::Capacity { .. })
     ));
-    assert!(session.prefill(&[long], 1, 0).is_ok());
+    assert!(session.prefill(&long, 1, 0).is_ok());
     let huge = session.prefill(&[vec![1]], 1, usize::MAX);
     assert!(matches!(huge, Err(Error::Capacity { .. })));
 
@@ -151,7 +151,7 @@ fn packed_examples_do_not_see_each_other() {
     let packed = values(model.logits(hidden.reshape([20, config.hidden_size])));
     let width = config.vocab_size;
     for (start, example) in [(0, &a), (7, &b), (10, &c)] {
-        let alone = full_logits(&model, &config, &[example.clone()]);
+        let alone = full_logits(&model, &config, std::slice::from_ref(example));
         let part = &packed[start * width..][..alone.len()];
         assert_close(part, &alone, TOLERANCE, "packed");
     }
