@@ -6,3 +6,5 @@ mod malformed;
 mod parity;
 mod session;
 mod smollm2;
+#[cfg(feature = "tch")]
+mod tch;
