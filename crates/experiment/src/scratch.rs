@@ -2,6 +2,7 @@
 //! tests that must not need a pretrained model.
 
 use crate::config::ScratchConfig;
+use crate::error::BadInput;
 use anyhow::{Result, anyhow};
 use syncabel_model::{LlamaConfig, TextTokenizer};
 use tokenizers::models::TrainerWrapper;
@@ -52,17 +53,43 @@ pub fn tokenizer<'a>(
 }
 
 /// The configuration of a model of this shape, for this tokenizer.
-pub fn config(shape: &ScratchConfig, tokenizer: &TextTokenizer) -> LlamaConfig {
-    LlamaConfig {
+///
+/// # Errors
+/// Bad input when the heads do not divide the width, or the key and value heads the query heads.
+pub fn config(shape: &ScratchConfig, tokenizer: &TextTokenizer) -> Result<LlamaConfig> {
+    let ScratchConfig {
+        hidden_size,
+        heads,
+        kv_heads,
+        ..
+    } = *shape;
+    let refuse = |key: &str, rule: String| {
+        Err(BadInput(format!("key `model.source.scratch.{key}`: {rule}")).into())
+    };
+    if heads == 0 || !hidden_size.is_multiple_of(2 * heads) {
+        return refuse(
+            "heads",
+            format!("{heads} heads of even width do not divide `hidden_size` {hidden_size}"),
+        );
+    }
+    if kv_heads == 0 || !heads.is_multiple_of(kv_heads) {
+        return refuse(
+            "kv_heads",
+            format!("{kv_heads} does not divide `heads` {heads}"),
+        );
+    }
+    let config = LlamaConfig {
         eos_token_id: Some(tokenizer.eos_id()),
         pad_token_id: Some(tokenizer.pad_id()),
         ..LlamaConfig::new(
             tokenizer.vocab_size(),
-            shape.hidden_size,
+            hidden_size,
             shape.intermediate_size,
             shape.layers,
-            shape.heads,
-            shape.kv_heads,
+            heads,
+            kv_heads,
         )
-    }
+    };
+    config.validate()?;
+    Ok(config)
 }

@@ -82,8 +82,7 @@ fn from_scratch(
     let stage = store.run("base", inputs, |folder| {
         let mut tokenizer = scratch::tokenizer(texts.iter().copied(), shape.vocabulary)?;
         tokenizer.add_sep();
-        let config = scratch::config(shape, &tokenizer);
-        config.validate()?;
+        let config = scratch::config(shape, &tokenizer)?;
         let model = config.init_seeded(seed, device);
         syncabel_model::save(&folder.join("model"), &config, &model, &tokenizer).map_err(Into::into)
     })?;

@@ -14,7 +14,7 @@ fn terminology() {
     let sandbox = Sandbox::new();
     build_kb(&sandbox, "code\tsynonyms\nD1\tx\n").refused(&["terms.tsv", "name"]);
     build_kb(&sandbox, "code\tname\tgroup\nD1\tAsthma\n").refused(&["terms.tsv:2", "3"]);
-    build_kb(&sandbox, "").refused(&["terms.tsv", "empty"]);
+    build_kb(&sandbox, "").refused(&["terms.tsv", "no concept"]);
     build_kb(&sandbox, "code\tname\tgroup\nD1\t, NOS\tDisorders\n").refused(&["terms.tsv:2"]);
     sandbox.write("terms.tsv", b"code\tname\tgroup\nD1\t\xff\xfe\tDisorders\n");
     sandbox
@@ -139,7 +139,7 @@ fn experiment_files() {
     experiment(&sandbox, "name: [t\nkb: x").refused(&["e.yaml:", "not valid YAML"]);
     experiment(
         &sandbox,
-        &with("terms.tsv", "${NO_SUCH_VARIABLE_SET}/terms.tsv"),
+        &with("terms.tsv", "\"${NO_SUCH_VARIABLE_SET}/terms.tsv\""),
     )
     .refused(&["e.yaml", "kb.sources[0].path", "NO_SUCH_VARIABLE_SET"]);
     experiment(&sandbox, &with("human_only", "combined")).refused(&["e.yaml", "synth", "combined"]);

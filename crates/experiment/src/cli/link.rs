@@ -1,6 +1,6 @@
 //! `syncabel link`: mentions to concepts.
 
-use super::io::{corpus_format, read_corpus};
+use super::io::read_corpus;
 use crate::config::LinkConfig;
 use crate::error::BadInput;
 use crate::progress;
@@ -11,8 +11,8 @@ use std::path::{Path, PathBuf};
 use syncabel_corpus::marked::{self, AbbreviationStep, GroupRule, MarkOptions, MarkedMention};
 use syncabel_corpus::predictions::{Prediction, TsvWriter, read_tsv};
 use syncabel_decode::{Linker, Trie};
-use syncabel_kb::Kb;
-use syncabel_model::ModelSource;
+use syncabel_kb::{Digest, Kb};
+use syncabel_model::{Checkpoint, ModelSource};
 
 /// Links the mentions of a corpus to concepts of a KB.
 ///
@@ -31,6 +31,10 @@ pub(super) struct Args {
     /// KB folder.
     #[arg(long)]
     kb: PathBuf,
+    /// Trie file: opened if it exists (it must belong to this KB and tokenizer), else built and written there. Saves the
+    /// building time of large KBs.
+    #[arg(long, conflicts_with = "free")]
+    trie: Option<PathBuf>,
     /// Prediction file to write; stdout where left out.
     #[arg(long)]
     out: Option<PathBuf>,
@@ -79,7 +83,7 @@ pub(super) fn run(args: Args) -> Result<()> {
     let device = syncabel_model::device(&args.device)?;
     let checkpoint = syncabel_model::load(&model_source(&args.model)?, &device)?;
     let trie = (!args.free)
-        .then(|| Trie::for_tokenizer(&kb, &checkpoint.tokenizer))
+        .then(|| open_or_build_trie(args.trie.as_deref(), &kb, &checkpoint))
         .transpose()?;
     let link = LinkConfig {
         guided: !args.free,
@@ -102,8 +106,19 @@ pub(super) fn run(args: Args) -> Result<()> {
     sink.finish()
 }
 
+fn open_or_build_trie(path: Option<&Path>, kb: &Kb, checkpoint: &Checkpoint) -> Result<Trie> {
+    if let Some(path) = path.filter(|p| p.exists()) {
+        let tokenizer: Digest = checkpoint.tokenizer.digest().parse()?;
+        return Ok(Trie::open(path, kb.digest(), &tokenizer)?);
+    }
+    let trie = Trie::for_tokenizer(kb, &checkpoint.tokenizer)?;
+    if let Some(path) = path {
+        trie.write(path)?;
+    }
+    Ok(trie)
+}
+
 fn mentions(args: &Args, kb: &Kb) -> Result<Vec<MarkedMention>> {
-    corpus_format(&args.input, args.format.as_deref())?;
     let corpus = read_corpus(
         &args.input,
         args.format.as_deref(),
@@ -156,8 +171,9 @@ fn model_source(path: &Path) -> Result<ModelSource> {
     }
 }
 
-/// Rows of an interrupted file; they must be the first mentions of this input.
+/// Rows of an interrupted file, after a torn last row was dropped; they must be the first mentions of this input.
 fn already_linked(out: &Path, mentions: &[MarkedMention]) -> Result<usize> {
+    TsvWriter::append(out, &[])?.0.finish()?;
     let rows = read_tsv(out)?;
     let same = |(row, mention): (&Prediction, &MarkedMention)| {
         row.filename == mention.document && row.mention_id == mention.mention_id

@@ -6,22 +6,22 @@ use assert_cmd::Command;
 use std::path::{Path, PathBuf};
 use tempfile::TempDir;
 
-pub struct Sandbox {
+pub(crate) struct Sandbox {
     dir: TempDir,
 }
 
 impl Sandbox {
-    pub fn new() -> Self {
+    pub(crate) fn new() -> Self {
         Sandbox {
             dir: tempfile::tempdir().unwrap(),
         }
     }
 
-    pub fn path(&self, name: &str) -> PathBuf {
+    pub(crate) fn path(&self, name: &str) -> PathBuf {
         self.dir.path().join(name)
     }
 
-    pub fn write(&self, name: &str, content: impl AsRef<[u8]>) -> PathBuf {
+    pub(crate) fn write(&self, name: &str, content: impl AsRef<[u8]>) -> PathBuf {
         let path = self.path(name);
         std::fs::create_dir_all(path.parent().unwrap()).unwrap();
         std::fs::write(&path, content).unwrap();
@@ -29,7 +29,7 @@ impl Sandbox {
     }
 
     /// `syncabel ARGS` in the sandbox's folder.
-    pub fn run(&self, args: &[&str]) -> Output {
+    pub(crate) fn run(&self, args: &[&str]) -> Output {
         let output = Command::cargo_bin("syncabel")
             .unwrap()
             .current_dir(self.dir.path())
@@ -45,23 +45,23 @@ impl Sandbox {
 }
 
 #[derive(Debug)]
-pub struct Output {
-    pub code: Option<i32>,
-    pub stdout: String,
-    pub stderr: String,
+pub(crate) struct Output {
+    pub(crate) code: Option<i32>,
+    pub(crate) stdout: String,
+    pub(crate) stderr: String,
 }
 
 impl Output {
     /// Exit code 0; returns stdout.
     #[track_caller]
-    pub fn ok(self) -> String {
+    pub(crate) fn ok(self) -> String {
         assert_eq!(self.code, Some(0), "stderr: {}", self.stderr);
         self.stdout
     }
 
     /// Exit code 2, no panic, and every one of `needles` on stderr.
     #[track_caller]
-    pub fn refused(self, needles: &[&str]) {
+    pub(crate) fn refused(self, needles: &[&str]) {
         assert_eq!(
             self.code,
             Some(2),
@@ -81,19 +81,19 @@ impl Output {
 }
 
 /// The repository's folder.
-pub fn repository() -> &'static Path {
+pub(crate) fn repository() -> &'static Path {
     Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/../.."))
 }
 
 /// A terminology of four concepts in two groups.
-pub const TERMS: &str = "code\tname\tsynonyms\tgroup\tsemantic_type\tdefinition\n\
+pub(crate) const TERMS: &str = "code\tname\tsynonyms\tgroup\tsemantic_type\tdefinition\n\
     D006816\tHuntington Disease\tHuntington Chorea|Chronic Progressive Hereditary Chorea\tDisorders\t\tInherited.\n\
     D006689\tHodgkin Disease\tHodgkin Lymphoma\tDisorders\t\tA lymphoma.\n\
     D001249\tAsthma\tBronchial Asthma\tDisorders\t\tAirways.\n\
     D000068877\tImatinib Mesylate\tGleevec|STI-571\tChemicals\t\tA drug.\n";
 
 /// Two documents in the project's own format.
-pub const NOTES: &str = concat!(
+pub(crate) const NOTES: &str = concat!(
     r#"{"id":"n1","text":"Known Huntington chorea, now with falls.","mentions":[{"id":"n1.1","spans":[[6,23]],"text":"Huntington chorea","label":"Disorders","gold":[["D006816"]]}]}"#,
     "\n",
     r#"{"id":"n2","text":"Wheezing; bronchial asthma since childhood.","mentions":[{"id":"n2.1","spans":[[10,26]],"text":"bronchial asthma","label":"Disorders","gold":[["D001249"]]}]}"#,
