@@ -155,6 +155,12 @@ impl StepLog {
     }
 }
 
+/// A number cut to twelve significant digits. What a step or an evaluation reports goes through this, because twelve
+/// digits come back from JSON exactly with any parser, and a resumed run must not differ from what it wrote.
+pub(crate) fn reported(value: f64) -> f64 {
+    format!("{value:.11e}").parse().unwrap_or(value)
+}
+
 /// Resident memory of this process, 0 where the system does not tell.
 pub(crate) fn resident_mb() -> u64 {
     let Ok(text) = std::fs::read_to_string("/proc/self/statm") else {
@@ -168,4 +174,26 @@ pub(crate) fn resident_mb() -> u64 {
     // SAFETY: sysconf only reads a constant of the system.
     let page_bytes = u64::try_from(unsafe { libc::sysconf(libc::_SC_PAGESIZE) }).unwrap_or(4096);
     pages * page_bytes / 1_000_000
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn reported_numbers_survive_json() {
+        let mut value = 1.234_567_890_123_456_7e-7;
+        while value < 1e7 {
+            value *= 1.173;
+            let number = reported(value);
+            assert!((number - value).abs() < 1e-11 * value);
+            let text = serde_json::to_string(&number).unwrap();
+            assert_eq!(
+                serde_json::from_str::<f64>(&text).unwrap().to_bits(),
+                number.to_bits()
+            );
+        }
+        assert_eq!(reported(0.0), 0.0);
+        assert!(reported(f64::NAN).is_nan());
+    }
 }

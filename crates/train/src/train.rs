@@ -12,7 +12,9 @@ use crate::compose::{ExampleId, Phase, Plan};
 use crate::config::{BestMetric, PhaseBudget, TrainConfig};
 use crate::encode::{EncodeReport, Encoded, encode_examples};
 use crate::engine::{self, AdamStep, Engine, EngineOptions};
-use crate::log::{Evaluation, Point, Progress, StepLog, StepRecord, StepUpdate, resident_mb};
+use crate::log::{
+    Evaluation, Point, Progress, StepLog, StepRecord, StepUpdate, reported, resident_mb,
+};
 use crate::schedule::Schedule;
 
 /// What a finished run leaves behind.
@@ -386,14 +388,14 @@ impl Run<'_> {
         let record = StepRecord {
             step: self.state.step,
             phase: phase.name,
-            epoch: shown as f64 / phase.epoch_len() as f64,
-            loss: stepped.loss,
-            lr: stepped.learning_rate,
-            grad_norm: stepped.grad_norm,
+            epoch: reported(shown as f64 / phase.epoch_len() as f64),
+            loss: reported(stepped.loss),
+            lr: reported(stepped.learning_rate),
+            grad_norm: reported(stepped.grad_norm),
             examples: stepped.examples,
             tokens: stepped.tokens,
             loss_tokens: stepped.loss_tokens,
-            tokens_per_s: stepped.tokens as f64 / step_s.max(1e-9),
+            tokens_per_s: reported(stepped.tokens as f64 / step_s.max(1e-9)),
             rss_mb: resident_mb(),
             elapsed_s: self.state.elapsed_s,
         };
@@ -424,8 +426,8 @@ impl Run<'_> {
             step: self.state.step,
             phase: self.state.phase_name,
             examples: validation.len(),
-            loss: loss / tokens as f64,
-            exact_match: exact as f64 / validation.len() as f64,
+            loss: reported(loss / tokens as f64),
+            exact_match: reported(exact as f64 / validation.len() as f64),
         };
         let competes = self.state.phase + 1 == self.data.phases.len();
         let best = competes
@@ -503,7 +505,7 @@ impl Session {
     }
 
     fn elapsed_s(&self) -> f64 {
-        self.earlier_s + self.begun.elapsed().as_secs_f64()
+        reported(self.earlier_s + self.begun.elapsed().as_secs_f64())
     }
 }
 

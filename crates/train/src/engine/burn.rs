@@ -197,7 +197,7 @@ impl Engine for BurnEngine {
     }
 
     fn restore(&mut self, model: Llama, moments: Moments) -> Result<(), Error> {
-        self.model = params::unflatten(self.model.clone(), &params::flatten(&model)?);
+        self.model = params::unflatten(self.model.clone(), &self.specs, &params::flatten(&model)?);
         let device = self.model.device().inner();
         for (spec, pair) in self.specs.iter().zip(&mut self.moments) {
             let load = |values: &[f32]| Tensor::<1>::from_floats(&values[spec.range()], &device);
@@ -209,6 +209,12 @@ impl Engine for BurnEngine {
 
     fn reset_moments(&mut self) {
         self.moments.fill(None);
+    }
+
+    #[cfg(test)]
+    fn gradients(&self) -> Vec<f32> {
+        let read = |gradient: &Option<Tensor<1>>| vector(gradient.clone().unwrap()).unwrap();
+        self.gradients.iter().flat_map(read).collect()
     }
 }
 

@@ -53,9 +53,17 @@ pub(crate) fn flatten(model: &Llama) -> Result<Vec<f32>, Error> {
     }
 }
 
-/// Puts a flat list into a model of the same shape; devices and autodiff status stay.
-pub(crate) fn unflatten(model: Llama, values: &[f32]) -> Llama {
-    model.map(&mut UnflattenMapper { values, offset: 0 })
+/// Puts a flat list into a model with parameters of these shapes; devices and autodiff status stay.
+pub(crate) fn unflatten(model: Llama, specs: &[ParamSpec], values: &[f32]) -> Llama {
+    model.map(&mut UnflattenMapper {
+        values,
+        specs: specs.iter(),
+    })
+}
+
+/// The model with every parameter shrunk to nothing, as a form for [`unflatten`] to fill.
+pub(crate) fn hollow(model: Llama) -> Llama {
+    model.map(&mut HollowMapper)
 }
 
 /// Little-endian bytes of a list of numbers.
@@ -121,23 +129,30 @@ fn read<const D: usize>(param: &Param<Tensor<D>>) -> Result<Vec<f32>, String> {
 
 struct UnflattenMapper<'v> {
     values: &'v [f32],
-    offset: usize,
+    specs: std::slice::Iter<'v, ParamSpec>,
 }
 
 impl ModuleMapper for UnflattenMapper<'_> {
     fn map_float<const D: usize>(&mut self, param: Param<Tensor<D>>) -> Param<Tensor<D>> {
-        let shape = param.lazy_shape();
-        let end = self.offset + shape.num_elements();
-        let values = self.values[self.offset..end].to_vec();
-        self.offset = end;
+        let spec = self.specs.next().expect("one spec a parameter");
+        let values = self.values[spec.range()].to_vec();
         let device = param.lazy_device();
         param.map(|old| {
-            let tensor = Tensor::from_data(TensorData::new(values, shape), &device);
+            let tensor = Tensor::from_data(TensorData::new(values, spec.shape.clone()), &device);
             if old.is_require_grad() {
                 tensor.require_grad()
             } else {
                 tensor
             }
         })
+    }
+}
+
+struct HollowMapper;
+
+impl ModuleMapper for HollowMapper {
+    fn map_float<const D: usize>(&mut self, param: Param<Tensor<D>>) -> Param<Tensor<D>> {
+        let device = param.lazy_device();
+        param.map(|_| Tensor::zeros([1; D], &device))
     }
 }

@@ -1,0 +1,335 @@
+//! Everything that is not a matrix product: norms, rotary positions, gating, cross-entropy, AdamW.
+//!
+//! Each kernel works on whole rows; [`rows`] spreads blocks of rows over threads. Where rows are summed up (gradients of
+//! norms), blocks have a fixed size and are added in order, so the number of threads does not change the result.
+
+use rayon::prelude::*;
+
+use super::simd::{exp, max, multiversion, sum};
+use crate::engine::AdamStep;
+
+/// Rows that one task takes.
+const BLOCK_ROWS: usize = 32;
+
+/// Numbers that one task of the optimizer takes.
+const BLOCK_NUMBERS: usize = 1 << 16;
+
+/// `out[r] = x[r] / rms(x[r]) * gamma`; `scales[r]` keeps `1 / rms`.
+pub(super) fn rms_norm(out: &mut [f32], scales: &mut [f32], x: &[f32], gamma: &[f32], eps: f32) {
+    let block = BLOCK_ROWS * gamma.len();
+    out.par_chunks_mut(block)
+        .zip(scales.par_chunks_mut(BLOCK_ROWS))
+        .zip(x.par_chunks(block))
+        .for_each(|((out, scales), x)| rms_norm_rows(out, scales, x, gamma, eps));
+}
+
+/// [`rms_norm`] with the scales known already.
+pub(super) fn rms_norm_again(out: &mut [f32], scales: &[f32], x: &[f32], gamma: &[f32]) {
+    let block = BLOCK_ROWS * gamma.len();
+    out.par_chunks_mut(block)
+        .zip(scales.par_chunks(BLOCK_ROWS))
+        .zip(x.par_chunks(block))
+        .for_each(|((out, scales), x)| rms_norm_again_rows(out, scales, x, gamma));
+}
+
+/// Adds the gradient through [`rms_norm`] to `dx`, and that of gamma to `dgamma`.
+pub(super) fn rms_norm_backward(
+    dx: &mut [f32],
+    dgamma: &mut [f32],
+    dy: &[f32],
+    x: &[f32],
+    scales: &[f32],
+    gamma: &[f32],
+) {
+    let width = gamma.len();
+    let block = BLOCK_ROWS * width;
+    let parts: Vec<Vec<f32>> = dx
+        .par_chunks_mut(block)
+        .zip(dy.par_chunks(block))
+        .zip(x.par_chunks(block))
+        .zip(scales.par_chunks(BLOCK_ROWS))
+        .map(|(((dx, dy), x), scales)| {
+            let mut part = vec![0.0; width];
+            rms_norm_backward_rows(dx, &mut part, dy, x, scales, gamma);
+            part
+        })
+        .collect();
+    for part in parts {
+        dgamma
+            .iter_mut()
+            .zip(part)
+            .for_each(|(sum, value)| *sum += value);
+    }
+}
+
+/// Which way [`rotate`] turns.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum Turn {
+    Forward,
+    /// The transpose of a rotation: what a gradient goes through.
+    Back,
+}
+
+/// Turns every head of every row to its position, first half against second half.
+pub(super) fn rotate(
+    x: &mut [f32],
+    width: usize,
+    positions: &[u32],
+    cos: &[f32],
+    sin: &[f32],
+    half: usize,
+    turn: Turn,
+) {
+    let sign = if turn == Turn::Forward { 1.0 } else { -1.0 };
+    x.par_chunks_mut(BLOCK_ROWS * width)
+        .zip(positions.par_chunks(BLOCK_ROWS))
+        .for_each(|(x, positions)| rotate_rows(x, width, positions, cos, sin, half, sign));
+}
+
+/// `out = silu(gate) * up`.
+pub(super) fn gated(out: &mut [f32], gate: &[f32], up: &[f32]) {
+    out.par_chunks_mut(BLOCK_NUMBERS / 4)
+        .zip(gate.par_chunks(BLOCK_NUMBERS / 4))
+        .zip(up.par_chunks(BLOCK_NUMBERS / 4))
+        .for_each(|((out, gate), up)| gated_numbers(out, gate, up));
+}
+
+/// Replaces gate and up by their gradients, given that of their product; writes the product again.
+pub(super) fn gated_backward(
+    product: &mut [f32],
+    gate: &mut [f32],
+    up: &mut [f32],
+    gradient: &[f32],
+) {
+    product
+        .par_chunks_mut(BLOCK_NUMBERS / 4)
+        .zip(gate.par_chunks_mut(BLOCK_NUMBERS / 4))
+        .zip(up.par_chunks_mut(BLOCK_NUMBERS / 4))
+        .zip(gradient.par_chunks(BLOCK_NUMBERS / 4))
+        .for_each(|(((product, gate), up), gradient)| {
+            gated_backward_numbers(product, gate, up, gradient)
+        });
+}
+
+/// Cross-entropy of one row of logits, which are replaced by their gradient times `scale`.
+/// Returns the loss, and whether the target is the arg-max (the first of equals).
+pub(super) fn cross_entropy(
+    logits: &mut [f32],
+    target: usize,
+    smoothing: f32,
+    scale: f32,
+) -> (f64, bool) {
+    let largest = max(logits);
+    let exact = logits.iter().position(|&l| l == largest) == Some(target);
+    let at_target = logits[target];
+    let (total, mean) = exponentials(logits, largest);
+    let log_total = f64::from(largest) + f64::from(total).ln();
+    let loss = f64::from(1.0 - smoothing) * (log_total - f64::from(at_target))
+        + f64::from(smoothing) * (log_total - f64::from(mean));
+    scaled_minus(
+        logits,
+        scale / total,
+        scale * smoothing / logits.len() as f32,
+    );
+    logits[target] -= scale * (1.0 - smoothing);
+    (loss, exact)
+}
+
+/// Softmax over the first `row + 1` numbers of each row; the rest becomes 0.
+pub(super) fn causal_softmax(scores: &mut [f32], width: usize) {
+    causal_softmax_rows(scores, width);
+}
+
+/// Replaces the gradient of the probabilities by that of the scores, times `scale`.
+pub(super) fn causal_softmax_backward(
+    gradient: &mut [f32],
+    probabilities: &[f32],
+    width: usize,
+    scale: f32,
+) {
+    causal_softmax_backward_rows(gradient, probabilities, width, scale);
+}
+
+/// Squared norm of all numbers.
+pub(super) fn squared_norm(x: &[f32]) -> f64 {
+    let parts: Vec<f64> = x
+        .par_chunks(BLOCK_NUMBERS)
+        .map(|block| {
+            block
+                .chunks(1024)
+                .map(|part| f64::from(squares(part)))
+                .sum()
+        })
+        .collect();
+    parts.iter().sum()
+}
+
+/// One AdamW step on a tensor; the gradient is set to 0.
+pub(super) fn adam(
+    weights: &mut [f32],
+    gradient: &mut [f32],
+    first: &mut [f32],
+    second: &mut [f32],
+    step: &AdamStep,
+    clip: f64,
+    rank: usize,
+) {
+    let (size, root_correction) = step.corrections();
+    let numbers = AdamNumbers {
+        decay: step.decay(rank) as f32,
+        clip: clip as f32,
+        beta_1: step.betas[0] as f32,
+        beta_2: step.betas[1] as f32,
+        rest_1: (1.0 - step.betas[0]) as f32,
+        rest_2: (1.0 - step.betas[1]) as f32,
+        size: size as f32,
+        inverse_root: (1.0 / root_correction) as f32,
+        eps: step.eps as f32,
+    };
+    weights
+        .par_chunks_mut(BLOCK_NUMBERS)
+        .zip(gradient.par_chunks_mut(BLOCK_NUMBERS))
+        .zip(first.par_chunks_mut(BLOCK_NUMBERS))
+        .zip(second.par_chunks_mut(BLOCK_NUMBERS))
+        .for_each(|(((weights, gradient), first), second)| {
+            adam_numbers(weights, gradient, first, second, &numbers)
+        });
+}
+
+/// `x[i] += y[i]`.
+pub(super) fn add(x: &mut [f32], y: &[f32]) {
+    x.iter_mut().zip(y).for_each(|(x, y)| *x += y);
+}
+
+/// An [`AdamStep`] in float32.
+pub(super) struct AdamNumbers {
+    decay: f32,
+    clip: f32,
+    beta_1: f32,
+    beta_2: f32,
+    rest_1: f32,
+    rest_2: f32,
+    size: f32,
+    inverse_root: f32,
+    eps: f32,
+}
+
+multiversion! {
+    pub(super) fn rms_norm_rows(out: &mut [f32], scales: &mut [f32], x: &[f32], gamma: &[f32], eps: f32) {
+        let width = gamma.len();
+        for ((out, x), scale) in out.chunks_exact_mut(width).zip(x.chunks_exact(width)).zip(scales) {
+            *scale = 1.0 / (sum(width, |i| x[i] * x[i]) / width as f32 + eps).sqrt();
+            for i in 0..width {
+                out[i] = x[i] * *scale * gamma[i];
+            }
+        }
+    }
+
+    pub(super) fn rms_norm_again_rows(out: &mut [f32], scales: &[f32], x: &[f32], gamma: &[f32]) {
+        let width = gamma.len();
+        for ((out, x), scale) in out.chunks_exact_mut(width).zip(x.chunks_exact(width)).zip(scales) {
+            for i in 0..width {
+                out[i] = x[i] * *scale * gamma[i];
+            }
+        }
+    }
+
+    pub(super) fn rms_norm_backward_rows(dx: &mut [f32], dgamma: &mut [f32], dy: &[f32], x: &[f32], scales: &[f32], gamma: &[f32]) {
+        let width = gamma.len();
+        let dgamma = &mut dgamma[..width];
+        for (((dx, dy), x), &scale) in dx.chunks_exact_mut(width).zip(dy.chunks_exact(width)).zip(x.chunks_exact(width)).zip(scales) {
+            let along = sum(width, |i| dy[i] * gamma[i] * x[i]) * scale * scale * scale / width as f32;
+            for i in 0..width {
+                dx[i] += scale * gamma[i] * dy[i] - along * x[i];
+                dgamma[i] += dy[i] * x[i] * scale;
+            }
+        }
+    }
+
+    pub(super) fn rotate_rows(x: &mut [f32], width: usize, positions: &[u32], cos: &[f32], sin: &[f32], half: usize, sign: f32) {
+        for (row, &position) in x.chunks_exact_mut(width).zip(positions) {
+            let at = position as usize * half;
+            let (cos, sin) = (&cos[at..at + half], &sin[at..at + half]);
+            for head in row.chunks_exact_mut(2 * half) {
+                let (first, second) = head.split_at_mut(half);
+                for i in 0..half {
+                    let (a, b) = (first[i], second[i]);
+                    first[i] = a * cos[i] - sign * b * sin[i];
+                    second[i] = b * cos[i] + sign * a * sin[i];
+                }
+            }
+        }
+    }
+
+    pub(super) fn gated_numbers(out: &mut [f32], gate: &[f32], up: &[f32]) {
+        for ((out, gate), up) in out.iter_mut().zip(gate).zip(up) {
+            *out = gate / (1.0 + exp(-gate)) * up;
+        }
+    }
+
+    pub(super) fn gated_backward_numbers(product: &mut [f32], gate: &mut [f32], up: &mut [f32], gradient: &[f32]) {
+        for (((product, gate), up), gradient) in product.iter_mut().zip(gate).zip(up).zip(gradient) {
+            let sigmoid = 1.0 / (1.0 + exp(-*gate));
+            let silu = *gate * sigmoid;
+            *product = silu * *up;
+            let d_silu = sigmoid + silu * (1.0 - sigmoid);
+            *gate = gradient * *up * d_silu;
+            *up = gradient * silu;
+        }
+    }
+
+    /// Replaces a row by `exp(x - largest)`; returns their sum and the mean of the row before.
+    pub(super) fn exponentials(row: &mut [f32], largest: f32) -> (f32, f32) {
+        let len = row.len();
+        let mean = sum(len, |i| row[i]) / len as f32;
+        for x in row.iter_mut() {
+            *x = exp(*x - largest);
+        }
+        (sum(len, |i| row[i]), mean)
+    }
+
+    pub(super) fn scaled_minus(row: &mut [f32], factor: f32, minus: f32) {
+        for x in row {
+            *x = *x * factor - minus;
+        }
+    }
+
+    pub(super) fn causal_softmax_rows(scores: &mut [f32], width: usize) {
+        for (row, scores) in scores.chunks_exact_mut(width).enumerate() {
+            let (seen, future) = scores.split_at_mut(row + 1);
+            future.fill(0.0);
+            let largest = max(seen);
+            for x in seen.iter_mut() {
+                *x = exp(*x - largest);
+            }
+            let total = 1.0 / sum(seen.len(), |i| seen[i]);
+            for x in seen {
+                *x *= total;
+            }
+        }
+    }
+
+    pub(super) fn causal_softmax_backward_rows(gradient: &mut [f32], probabilities: &[f32], width: usize, scale: f32) {
+        for (gradient, p) in gradient.chunks_exact_mut(width).zip(probabilities.chunks_exact(width)) {
+            // Future cells have probability 0, so they need no case of their own.
+            let along = sum(width, |i| gradient[i] * p[i]);
+            for i in 0..width {
+                gradient[i] = p[i] * (gradient[i] - along) * scale;
+            }
+        }
+    }
+
+    pub(super) fn squares(x: &[f32]) -> f32 {
+        sum(x.len(), |i| x[i] * x[i])
+    }
+
+    pub(super) fn adam_numbers(weights: &mut [f32], gradient: &mut [f32], first: &mut [f32], second: &mut [f32], n: &AdamNumbers) {
+        for (((weight, gradient), first), second) in weights.iter_mut().zip(gradient).zip(first).zip(second) {
+            let g = *gradient * n.clip;
+            *first = *first * n.beta_1 + g * n.rest_1;
+            *second = *second * n.beta_2 + g * g * n.rest_2;
+            *weight = *weight * n.decay - n.size * *first / (second.sqrt() * n.inverse_root + n.eps);
+            *gradient = 0.0;
+        }
+    }
+}
