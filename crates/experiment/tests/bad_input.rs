@@ -51,7 +51,7 @@ fn a_damaged_kb() {
 #[test]
 fn corpora() {
     let sandbox = Sandbox::new();
-    let mut stats = |content: &[u8], needles: &[&str]| {
+    let stats = |content: &[u8], needles: &[&str]| {
         sandbox.write("c.pubtator.txt", content);
         sandbox
             .run(&["corpus", "stats", "c.pubtator.txt"])

@@ -20,7 +20,7 @@ use crate::{Error, Llama};
 ///     "num_hidden_layers": 2, "num_attention_heads": 4, "num_key_value_heads": 2
 /// }"#)?;
 /// assert_eq!(config.head_dim, 8);
-/// assert_eq!(config.parameter_count(), 29_792);
+/// assert_eq!(config.parameter_count(), 39_072); // the head is not tied unless the file says so
 /// # Ok::<(), syncabel_model::Error>(())
 /// ```
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]

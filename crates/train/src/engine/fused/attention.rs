@@ -38,10 +38,7 @@ pub(super) fn probabilities_len(heads: Heads, length: usize) -> usize {
 }
 
 /// Splits a buffer into consecutive parts of the given lengths.
-fn split_mut<'a>(
-    mut rest: &'a mut [f32],
-    lengths: impl Iterator<Item = usize>,
-) -> Vec<&'a mut [f32]> {
+fn split_mut(mut rest: &mut [f32], lengths: impl Iterator<Item = usize>) -> Vec<&mut [f32]> {
     let mut parts = Vec::new();
     for length in lengths {
         let (part, after) = rest.split_at_mut(length);
