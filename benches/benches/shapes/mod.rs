@@ -12,15 +12,15 @@ const MEDIC: &str = concat!(
 );
 
 /// Size of the vocabulary of [`Pieces`]; that of SmolLM2, so that head and softmax cost what they cost there.
-pub const VOCAB: usize = 49_153;
+pub(crate) const VOCAB: usize = 49_153;
 
-/// A KB of MEDIC's shape (about 76 thousand names of 12 thousand concepts in one group), and what to call it.
-pub fn medic() -> (Kb, &'static str) {
+/// A KB of MEDIC's shape (about 76 thousand names in one group), and what to call it.
+pub(crate) fn medic() -> (Kb, &'static str) {
     let (raw, shape) = match read_source(Path::new(MEDIC), SourceFormat::Medic, None) {
         Ok(raw) => (raw, "medic"),
         Err(error) => {
             eprintln!("SKIPPED: real MEDIC ({error}); generated names instead");
-            (generated(11_915), "generated")
+            (generated(16_400), "generated")
         }
     };
     let (kb, _) =
@@ -58,8 +58,8 @@ fn generated(concepts: usize) -> Vec<RawConcept> {
     (0..concepts).map(concept).collect()
 }
 
-/// Tokens are pieces of at most four bytes inside words, numbered by a hash.
-pub struct Pieces;
+/// Tokens are pieces of at most five bytes inside words, numbered by a hash.
+pub(crate) struct Pieces;
 
 impl Tokenizer for Pieces {
     fn encode(&self, text: &str) -> Result<Vec<u32>, Error> {
@@ -78,13 +78,15 @@ impl Tokenizer for Pieces {
     }
 
     fn digest(&self) -> Digest {
-        Digest::of_bytes(b"pieces of four bytes")
+        Digest::of_bytes(b"pieces of five bytes")
     }
 }
 
+/// A space belongs to the word behind it, as in the tokenizers of the Llama family.
 fn pieces(text: &str) -> Vec<u32> {
-    let words = text.as_bytes().split_inclusive(|&byte| byte == b' ');
-    words.flat_map(|word| word.chunks(4)).map(token).collect()
+    let bytes = text.as_bytes();
+    let words = bytes.chunk_by(|_, &next| next != b' ');
+    words.flat_map(|word| word.chunks(5)).map(token).collect()
 }
 
 fn token(piece: &[u8]) -> u32 {

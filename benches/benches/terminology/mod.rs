@@ -3,7 +3,7 @@
 use syncabel_kb::RawConcept;
 
 /// Concepts of MEDIC, which has 6.4 names each on average.
-pub const MEDIC_CONCEPTS: usize = 11_915;
+pub(crate) const MEDIC_CONCEPTS: usize = 11_915;
 
 const STEMS: [&str; 24] = [
     "cardi", "nephr", "derm", "oste", "encephal", "hepat", "neur", "my", "arthr", "gastr", "retin",
@@ -28,7 +28,7 @@ const QUALIFIERS: [&str; 10] = [
 
 /// Concepts with six or seven names each: inverted words, capitals, plurals, and now and then a
 /// name that another concept has too. The same for the same number.
-pub fn concepts(count: usize) -> Vec<RawConcept> {
+pub(crate) fn concepts(count: usize) -> Vec<RawConcept> {
     let mut state = 42u64;
     let mut draw = move |below: usize| {
         state = state

@@ -59,9 +59,17 @@ pub struct Experiment {
     /// Axes of a sweep: dotted path to the values it takes.
     #[serde(default)]
     pub matrix: IndexMap<String, Vec<Value>>,
+    /// Cells that run side by side, each in a process with its share of the cores. Worth it for small models; leave it
+    /// at 1 where one training run fills machine or memory.
+    #[serde(default = "default_jobs")]
+    pub jobs: usize,
     /// Tables and figures over all cells.
     #[serde(default)]
     pub report: ReportConfig,
+}
+
+fn default_jobs() -> usize {
+    1
 }
 
 fn default_seed() -> u64 {

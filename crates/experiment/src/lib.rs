@@ -20,3 +20,4 @@ pub mod stage;
 pub mod start;
 pub mod synthesis;
 pub mod training;
+pub mod workers;

@@ -12,6 +12,7 @@
 
 use anyhow::{Context, Result};
 use serde::{Deserialize, Serialize};
+use std::fs::File;
 use std::path::{Path, PathBuf};
 use std::time::Instant;
 use syncabel_kb::Digest;
@@ -90,6 +91,16 @@ impl StageStore {
         }
         std::fs::create_dir_all(&path)
             .with_context(|| format!("cannot create {}", path.display()))?;
+        let _guard = lock(&path)?;
+        if let Some(record) = read_record(&path, &key) {
+            // another process finished it while this one waited
+            return Ok(StageDir {
+                path,
+                key,
+                record,
+                cached: true,
+            });
+        }
         let before = seconds_so_far(&path);
         let start = Instant::now();
         let result = work(&path);
@@ -113,6 +124,21 @@ impl StageStore {
             cached: false,
         })
     }
+}
+
+/// Waits until no other process works on the stage. The lock goes with the process, however it ends.
+fn lock(path: &Path) -> Result<File> {
+    let place = path.join("lock");
+    let open = || -> std::io::Result<File> {
+        let file = File::options()
+            .create(true)
+            .truncate(false)
+            .write(true)
+            .open(&place)?;
+        file.lock()?;
+        Ok(file)
+    };
+    open().with_context(|| format!("cannot lock {}", place.display()))
 }
 
 /// Digest of a stage's name and inputs, as hex.
@@ -143,7 +169,7 @@ pub fn write_atomically(path: &Path, bytes: &[u8]) -> Result<()> {
     use std::io::Write;
     let partial = path.with_extension("partial");
     let write = || -> std::io::Result<()> {
-        let mut file = std::fs::File::create(&partial)?;
+        let mut file = File::create(&partial)?;
         file.write_all(bytes)?;
         file.sync_all()?;
         std::fs::rename(&partial, path)
@@ -155,6 +181,7 @@ pub fn write_atomically(path: &Path, bytes: &[u8]) -> Result<()> {
 mod tests {
     use super::*;
     use serde_json::json;
+    use std::sync::atomic::{AtomicUsize, Ordering};
 
     #[test]
     fn a_stage_runs_once_and_again_when_its_inputs_change() {
@@ -169,6 +196,27 @@ mod tests {
             assert!(done.unwrap().path.join("x").is_file());
         }
         assert_eq!(runs, 2);
+    }
+
+    #[test]
+    fn two_workers_do_a_stage_once() {
+        let dir = tempfile::tempdir().unwrap();
+        let store = StageStore::new(dir.path());
+        let runs = AtomicUsize::new(0);
+        let work = || {
+            store.run("kb", json!({}), |_| {
+                runs.fetch_add(1, Ordering::Relaxed);
+                std::thread::sleep(std::time::Duration::from_millis(50));
+                Ok(())
+            })
+        };
+        std::thread::scope(|scope| {
+            let workers: Vec<_> = (0..4).map(|_| scope.spawn(work)).collect();
+            workers
+                .into_iter()
+                .for_each(|worker| drop(worker.join().unwrap().unwrap()));
+        });
+        assert_eq!(runs.into_inner(), 1);
     }
 
     #[test]

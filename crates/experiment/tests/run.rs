@@ -132,7 +132,7 @@ fn a_sweep_shares_stages_and_shows_every_arm() {
             .count(),
         6
     );
-    let table = sandbox.run(&["run", "tiny.yaml"]).ok();
+    let table = sandbox.run(&["run", "tiny.yaml", "--jobs", "3"]).ok();
     for arm in [
         "nearest name",
         "human_only",

@@ -1,11 +1,13 @@
 //! `syncabel run`: an experiment or a sweep.
 
-use crate::config::ExperimentFile;
+use crate::config::{Experiment, ExperimentFile};
 use crate::error::BadInput;
+use crate::overrides::Cell;
 use crate::pipeline::{CellOutput, CellResult, CellRun, Folders};
 use crate::report;
+use crate::workers::{self, Job};
 use anyhow::Result;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 /// Runs every cell of an experiment, stage by stage, skipping stages whose inputs have not changed.
 ///
@@ -25,6 +27,12 @@ pub(super) struct Args {
     /// Print the labels of all cells and stop.
     #[arg(long)]
     list: bool,
+    /// Cells that run side by side, each in a process of its own; the file's `jobs` where left out.
+    #[arg(long, value_name = "N")]
+    jobs: Option<usize>,
+    /// Run exactly this cell and write no report: what a process of --jobs does.
+    #[arg(long, hide = true, value_name = "LABEL")]
+    worker: Option<String>,
     /// Refuse to start anew: there must be an earlier run of this experiment to continue.
     #[arg(long)]
     resume: bool,
@@ -65,6 +73,20 @@ pub(super) fn run(args: Args) -> Result<()> {
         );
         return Err(BadInput(message).into());
     }
+    if let Some(label) = &args.worker {
+        return work(&file, &cells, label, &folders);
+    }
+    let workers = args
+        .jobs
+        .unwrap_or(file.experiment.jobs)
+        .clamp(1, cells.len());
+    if workers > 1 {
+        let jobs = cells
+            .iter()
+            .map(|(cell, _)| job(&args, cell, &folders))
+            .collect();
+        workers::run_all(jobs, workers)?;
+    }
     let mut outputs: Vec<CellOutput> = Vec::with_capacity(cells.len());
     for (i, (cell, config)) in cells.iter().enumerate() {
         tracing::info!("cell {} of {}: {}", i + 1, cells.len(), cell.label());
@@ -86,4 +108,39 @@ pub(super) fn run(args: Args) -> Result<()> {
     }
     tracing::info!("tables and figures are in {}", target.display());
     Ok(())
+}
+
+/// One cell, without a report.
+fn work(
+    file: &ExperimentFile,
+    cells: &[(Cell, Experiment)],
+    label: &str,
+    folders: &Folders,
+) -> Result<()> {
+    let found = cells.iter().find(|(cell, _)| cell.label() == label);
+    let (cell, config) = found.ok_or_else(|| BadInput(format!("there is no cell `{label}`")))?;
+    CellRun::new(file, cell, config, folders).run().map(drop)
+}
+
+/// The command line of the process that runs a cell.
+fn job(args: &Args, cell: &Cell, folders: &Folders) -> Job {
+    let label = cell.label();
+    let path = |p: &Path| p.to_string_lossy().into_owned();
+    let mut arguments = vec![
+        "run".into(),
+        path(&args.file),
+        "--worker".into(),
+        label.clone(),
+    ];
+    arguments.extend(["--runs".into(), path(&args.runs)]);
+    arguments.extend(
+        args.set
+            .iter()
+            .flat_map(|set| ["--set".to_owned(), set.clone()]),
+    );
+    Job {
+        log: folders.cell(cell).join("log.txt"),
+        label,
+        arguments,
+    }
 }
