@@ -11,7 +11,9 @@
 
 use std::time::Duration;
 
-use criterion::{BenchmarkId, Criterion, SamplingMode, Throughput, criterion_group, criterion_main};
+use criterion::{
+    BenchmarkId, Criterion, SamplingMode, Throughput, criterion_group, criterion_main,
+};
 use syncabel_corpus::Origin;
 use syncabel_corpus::marked::Example;
 use syncabel_model::{Checkpoint, LlamaConfig, TextTokenizer};
@@ -26,8 +28,15 @@ use tokenizers::pre_tokenizers::byte_level::ByteLevel;
 fn tokenizer() -> TextTokenizer {
     let mut alphabet: Vec<char> = ByteLevel::alphabet().into_iter().collect();
     alphabet.sort_unstable();
-    let vocab: Vocab = alphabet.iter().enumerate().map(|(id, c)| (c.to_string(), id as u32)).collect();
-    let bpe = BPE::builder().vocab_and_merges(vocab, vec![]).build().expect("a valid vocabulary");
+    let vocab: Vocab = alphabet
+        .iter()
+        .enumerate()
+        .map(|(id, c)| (c.to_string(), id as u32))
+        .collect();
+    let bpe = BPE::builder()
+        .vocab_and_merges(vocab, vec![])
+        .build()
+        .expect("a valid vocabulary");
     let mut inner = Tokenizer::new(bpe);
     inner.with_pre_tokenizer(Some(ByteLevel::new(false, true, false)));
     TextTokenizer::from_tokenizer(inner, 0)
@@ -36,7 +45,9 @@ fn tokenizer() -> TextTokenizer {
 /// Examples of `length` tokens of which the last `completion` (end token included) are learned.
 fn examples(count: usize, length: usize, completion: usize) -> Vec<Example> {
     let text = |from: usize, len: usize| -> String {
-        (0..len).map(|i| char::from(b'a' + ((from * 31 + i * i * 7 + i) % 26) as u8)).collect()
+        (0..len)
+            .map(|i| char::from(b'a' + ((from * 31 + i * i * 7 + i) % 26) as u8))
+            .collect()
     };
     (0..count)
         .map(|i| Example {
@@ -69,7 +80,8 @@ impl Progress for Stopwatch {
     fn step(&mut self, update: &StepUpdate<'_>) {
         // The first step allocates; it is run and not counted.
         if update.record.step > 1 {
-            self.total += Duration::from_secs_f64(update.record.tokens as f64 / update.record.tokens_per_s);
+            self.total +=
+                Duration::from_secs_f64(update.record.tokens as f64 / update.record.tokens_per_s);
         }
     }
 
@@ -78,21 +90,46 @@ impl Progress for Stopwatch {
     }
 }
 
-fn time_steps(model: &dyn Fn() -> Checkpoint, data: &[Example], config: &TrainConfig, steps: u64) -> Duration {
-    let composition = Composition { strategy: Strategy::HumanOnly, ..Composition::default() };
+fn time_steps(
+    model: &dyn Fn() -> Checkpoint,
+    data: &[Example],
+    config: &TrainConfig,
+    steps: u64,
+) -> Duration {
+    let composition = Composition {
+        strategy: Strategy::HumanOnly,
+        ..Composition::default()
+    };
     let plan = compose(data, &[], &composition).expect("there are examples");
     let run_dir = tempfile::tempdir().expect("a temporary folder");
-    let config = TrainConfig { epochs: 1e9, max_steps: Some(steps + 2), ..config.clone() };
-    let mut stopwatch = Stopwatch { steps, total: Duration::ZERO };
+    let config = TrainConfig {
+        epochs: 1e9,
+        max_steps: Some(steps + 2),
+        ..config.clone()
+    };
+    let mut stopwatch = Stopwatch {
+        steps,
+        total: Duration::ZERO,
+    };
     let stopped = train(model(), &plan, &[], &config, run_dir.path(), &mut stopwatch);
-    assert!(matches!(stopped, Err(syncabel_train::Error::Stopped { .. })), "{stopped:?}");
+    assert!(
+        matches!(stopped, Err(syncabel_train::Error::Stopped { .. })),
+        "{stopped:?}"
+    );
     stopwatch.total
 }
 
 fn peak_mb() -> u64 {
     let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
-    let line = status.lines().find(|line| line.starts_with("VmHWM")).unwrap_or_default();
-    line.split_whitespace().nth(1).and_then(|kb| kb.parse::<u64>().ok()).unwrap_or(0) / 1000
+    let line = status
+        .lines()
+        .find(|line| line.starts_with("VmHWM"))
+        .unwrap_or_default();
+    line.split_whitespace()
+        .nth(1)
+        .and_then(|kb| kb.parse::<u64>().ok())
+        .unwrap_or(0)
+        / 1000
 }
 
 struct Case {
@@ -134,7 +171,9 @@ fn training_step(criterion: &mut Criterion) {
     for case in cases() {
         let data = examples(case.batch * 4, case.length, case.completion);
         let mut group = criterion.benchmark_group(case.name);
-        group.sample_size(case.samples).sampling_mode(SamplingMode::Flat);
+        group
+            .sample_size(case.samples)
+            .sampling_mode(SamplingMode::Flat);
         group.warm_up_time(Duration::from_millis(1));
         group.throughput(Throughput::Elements((case.batch * case.length) as u64));
         for engine in [EngineChoice::Fused, EngineChoice::Burn] {
