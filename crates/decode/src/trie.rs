@@ -86,14 +86,12 @@ impl Trie {
         eos: u32,
         tokenizer_digest: Digest,
     ) -> Result<Self, Error> {
-        let entry = |name: syncabel_kb::Name<'_>| NameEntry {
-            name: name.id,
-            concept: name.concept,
-            preferred: name.preferred,
-            text: kb.name(name.id).text,
-        };
         let groups: Vec<Vec<NameEntry<'_>>> = (0..kb.group_count())
-            .map(|group| kb.names(GroupId(group as u16)).map(entry).collect())
+            .map(|group| {
+                kb.names(GroupId(group as u16))
+                    .map(NameEntry::from)
+                    .collect()
+            })
             .collect();
         Self::from_names(&groups, encode, eos, *kb.digest(), tokenizer_digest)
     }

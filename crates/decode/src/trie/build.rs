@@ -1,7 +1,7 @@
 //! From names to the arrays of the trie: spell in parallel, sort in parallel, walk level by level.
 
 use rayon::prelude::*;
-use syncabel_kb::{ConceptId, NameId};
+use syncabel_kb::{ConceptId, Name, NameId};
 
 use crate::Error;
 
@@ -22,6 +22,17 @@ pub struct NameEntry<'a> {
     pub preferred: bool,
     /// The text, without the leading space.
     pub text: &'a str,
+}
+
+impl<'a> From<Name<'a>> for NameEntry<'a> {
+    fn from(name: Name<'a>) -> Self {
+        Self {
+            name: name.id,
+            concept: name.concept,
+            preferred: name.preferred,
+            text: name.text,
+        }
+    }
 }
 
 /// The arrays of the file; see [`super::format`] for their meaning.
