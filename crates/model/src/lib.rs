@@ -66,6 +66,6 @@ pub use device::device;
 pub use error::Error;
 pub use llama::Llama;
 pub use packing::Packing;
-pub use rope::Rope;
+pub use rope::{Rope, rope_tables};
 pub use session::Session;
 pub use tokenizer::{SEP, TextTokenizer};

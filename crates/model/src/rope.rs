@@ -31,17 +31,14 @@ impl Rope {
     /// `device` must be the model's, autodiff included where the model has it.
     #[must_use]
     pub fn new(config: &LlamaConfig, positions: usize, device: &Device) -> Self {
-        let frequencies = inverse_frequencies(config);
-        let table = |f: fn(f32) -> f32| {
-            let values: Vec<f32> = (0..positions)
-                .flat_map(|p| frequencies.iter().map(move |w| f(p as f32 * w)))
-                .collect();
-            let data = TensorData::new(values, [positions, frequencies.len()]);
+        let (cos, sin) = rope_tables(config, positions);
+        let table = |values: Vec<f32>| {
+            let data = TensorData::new(values, [positions, config.head_dim / 2]);
             Tensor::<2>::from_data(data, device)
         };
         Rope {
-            cos: table(f32::cos),
-            sin: table(f32::sin),
+            cos: table(cos),
+            sin: table(sin),
         }
     }
 
@@ -93,6 +90,14 @@ impl Angles {
         let turned_second = second * self.cos.clone() + first * self.sin.clone();
         Tensor::cat(vec![turned_first, turned_second], 3)
     }
+}
+
+/// Cosines and sines of positions `0..positions` as plain numbers, `[positions, head_dim / 2]` each.
+#[must_use]
+pub fn rope_tables(config: &LlamaConfig, positions: usize) -> (Vec<f32>, Vec<f32>) {
+    let frequencies = inverse_frequencies(config);
+    let angles = (0..positions).flat_map(|p| frequencies.iter().map(move |f| p as f32 * f));
+    angles.map(|angle| (angle.cos(), angle.sin())).unzip()
 }
 
 /// What a scaling divides each frequency by.

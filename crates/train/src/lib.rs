@@ -59,7 +59,7 @@ pub use compose::{
     ComposeReport, Composition, ExampleId, HumanShareRule, Phase, PhaseName, PhaseReport, Plan,
     Sources, Strategy, compose,
 };
-pub use config::{BestMetric, EngineChoice, PhaseConfig, TrainConfig};
+pub use config::{BestMetric, EngineChoice, PhaseConfig, Precision, TrainConfig};
 pub use encode::{EncodeReport, Encoded, encode_examples};
 pub use error::Error;
 pub use log::{Evaluation, Point, Progress, StepRecord, StepUpdate};

@@ -72,7 +72,7 @@ pub fn train(
     std::fs::create_dir_all(run_dir).map_err(Error::io("create", run_dir))?;
     let store = Store::open(run_dir)?;
 
-    let engine_name = engine::choose(config.engine, &checkpoint)?;
+    let engine_name = engine::choose(config.engine, config.precision, &checkpoint)?;
     let ingredients = ingredients(&checkpoint, plan, validation, config, engine_name);
     let resumed = store.resume(&checkpoint, &ingredients)?;
     let resumed_from_step = resumed.as_ref().map(|resumed| resumed.state.step);
@@ -87,6 +87,7 @@ pub fn train(
         label_smoothing: config.label_smoothing,
         max_length: config.max_length,
         micro_batch_tokens: config.micro_batch_tokens,
+        precision: config.precision,
     };
     let mut engine = engine::build(engine_name, model, &shape, options)?;
     let (state, log) = match resumed {

@@ -10,7 +10,7 @@ pub(crate) mod params;
 use syncabel_model::{Checkpoint, Llama, LlamaConfig};
 
 use crate::Error;
-use crate::config::EngineChoice;
+use crate::config::{EngineChoice, Precision};
 use crate::encode::Encoded;
 
 /// A model in training: weights, summed gradients, optimizer moments.
@@ -107,10 +107,27 @@ pub(crate) struct EngineOptions {
     pub(crate) label_smoothing: f64,
     pub(crate) max_length: usize,
     pub(crate) micro_batch_tokens: usize,
+    pub(crate) precision: Precision,
 }
 
 /// Settles which engine trains this model: `burn` or `fused`.
-pub(crate) fn choose(choice: EngineChoice, checkpoint: &Checkpoint) -> Result<&'static str, Error> {
+pub(crate) fn choose(
+    choice: EngineChoice,
+    precision: Precision,
+    checkpoint: &Checkpoint,
+) -> Result<&'static str, Error> {
+    let engine = by_device(choice, checkpoint)?;
+    if precision == Precision::Bf16 && engine != "fused" {
+        return Err(Error::Config {
+            key: "precision",
+            value: "bf16".to_owned(),
+            expected: "f32 with the engine `burn`: only the engine `fused` (device `flex`) keeps float32 weights beside bf16 products",
+        });
+    }
+    Ok(engine)
+}
+
+fn by_device(choice: EngineChoice, checkpoint: &Checkpoint) -> Result<&'static str, Error> {
     let device = format!("{:?}", checkpoint.model.device());
     // The portable backend keeps tensors in main memory, so taking the weights over costs a copy and nothing more.
     let on_cpu = device.contains("Flex");
@@ -178,6 +195,7 @@ mod tests {
             label_smoothing: 0.0,
             max_length: 64,
             micro_batch_tokens: 1024,
+            precision: Precision::F32,
         };
         change(&mut options);
         build(name, model_of(config, &device), config, options).unwrap()
@@ -248,6 +266,31 @@ mod tests {
                 &fused,
                 &format!("tied {tied}, smoothing {smoothing}"),
             );
+        }
+    }
+
+    /// Rounded factors have 8 bits: sums of products are off by some thousandths, and only where they were rounded.
+    #[test]
+    fn bf16_products_stay_near_float32() {
+        let examples = examples(&SHAPES);
+        let batch = vec![examples.iter().collect::<Vec<_>>()];
+        for tied in [true, false] {
+            let config = shape(tied);
+            let single = loss_and_gradients(&mut *engine("fused", &config, |_| ()), &batch);
+            let bf16 = |o: &mut EngineOptions| o.precision = Precision::Bf16;
+            let rounded = loss_and_gradients(&mut *engine("fused", &config, bf16), &batch);
+            assert!(
+                (single.0 - rounded.0).abs() < 1e-2 * single.0,
+                "{} {}",
+                single.0,
+                rounded.0
+            );
+            assert_ne!(single.0, rounded.0, "the products are rounded");
+            let norm =
+                |x: &mut dyn Iterator<Item = f32>| x.map(|g| f64::from(g * g)).sum::<f64>().sqrt();
+            let off = norm(&mut single.1.iter().zip(&rounded.1).map(|(a, b)| a - b));
+            let whole = norm(&mut single.1.iter().copied());
+            assert!(off < 0.02 * whole, "gradients differ by {off} of {whole}");
         }
     }
 

@@ -2,8 +2,8 @@
 
 use rayon::prelude::*;
 
-use super::kernels::{causal_softmax, causal_softmax_backward};
-use super::matmul::{Matrix, Write, small_matmul};
+use syncabel_kernels::rows::{causal_softmax, causal_softmax_backward};
+use syncabel_kernels::{Matrix, Write, small_matmul};
 
 /// Numbers of heads and their width.
 #[derive(Clone, Copy)]

@@ -2,12 +2,13 @@
 
 use std::ops::Range;
 
-use syncabel_model::LlamaConfig;
+use syncabel_model::{LlamaConfig, rope_tables};
+
+use syncabel_kernels::rows::{self as kernels, Turn};
+use syncabel_kernels::{Matrix, Write};
 
 use super::attention::{self, Heads, probabilities_len};
-use super::kernels::{self, Turn};
-use super::matmul::{Matrix, Write, matmul};
-use super::rope;
+use super::product::Products;
 use crate::Error;
 use crate::encode::Encoded;
 use crate::engine::params::ParamSpec;
@@ -84,8 +85,8 @@ impl Pass {
 }
 
 /// Buffers that outlive a pass, so that memory is not returned to the system in between.
-#[derive(Default)]
 pub(super) struct Workspace {
+    products: Products,
     layers: Vec<Saved>,
     /// The residual stream, `[tokens, hidden]`; after the last layer only rows with loss.
     last: Vec<f32>,
@@ -105,6 +106,28 @@ pub(super) struct Workspace {
     /// `[rows with loss, hidden]`
     d_head_rows: Vec<f32>,
     logits: Vec<f32>,
+}
+
+impl Workspace {
+    pub(super) fn new(products: Products) -> Self {
+        Self {
+            products,
+            layers: Vec::new(),
+            last: Vec::new(),
+            last_scales: Vec::new(),
+            normed: Vec::new(),
+            d_rows: Vec::new(),
+            d_normed: Vec::new(),
+            product: Vec::new(),
+            d_product: Vec::new(),
+            d_attended: Vec::new(),
+            d_query: Vec::new(),
+            d_key: Vec::new(),
+            d_value: Vec::new(),
+            d_head_rows: Vec::new(),
+            logits: Vec::new(),
+        }
+    }
 }
 
 /// What the backward pass needs of a layer.
@@ -178,7 +201,7 @@ impl Network {
                 down: find("mlp.down_proj.weight")?,
             })
         };
-        let (cos, sin) = rope::tables(config, positions);
+        let (cos, sin) = rope_tables(config, positions);
         Ok(Self {
             hidden: config.hidden_size,
             intermediate: config.intermediate_size,
@@ -263,28 +286,18 @@ impl Network {
             &weights[layer.attention_norm.clone()],
             self.eps,
         );
-        let rows = Matrix::new(normed, n, hidden);
         let query = sized(&mut saved.query, n * query_width);
         let key = sized(&mut saved.key, n * key_width);
         let value = sized(&mut saved.value, n * key_width);
-        matmul(
-            query,
-            Write::Replace,
-            rows,
-            Matrix::new(&weights[layer.query.clone()], hidden, query_width),
-        );
-        matmul(
-            key,
-            Write::Replace,
-            rows,
-            Matrix::new(&weights[layer.key.clone()], hidden, key_width),
-        );
-        matmul(
-            value,
-            Write::Replace,
-            rows,
-            Matrix::new(&weights[layer.value.clone()], hidden, key_width),
-        );
+        let mut rows = work.products.left(Matrix::new(normed, n, hidden));
+        for (out, range, width) in [
+            (&mut *query, &layer.query, query_width),
+            (&mut *key, &layer.key, key_width),
+            (&mut *value, &layer.value, key_width),
+        ] {
+            let weights = Matrix::new(&weights[range.clone()], hidden, width);
+            rows.times(out, Write::Replace, weights);
+        }
         self.rotate(query, query_width, pass, Turn::Forward);
         self.rotate(key, key_width, pass, Turn::Forward);
         let probabilities = sized(
@@ -304,12 +317,9 @@ impl Network {
             &pass.lengths,
             self.heads,
         );
-        matmul(
-            stream,
-            Write::Add,
-            Matrix::new(attended, n, query_width),
-            Matrix::new(&weights[layer.output.clone()], query_width, hidden),
-        );
+        let mut attended = work.products.left(Matrix::new(attended, n, query_width));
+        let output = Matrix::new(&weights[layer.output.clone()], query_width, hidden);
+        attended.times(stream, Write::Add, output);
     }
 
     /// Takes `n` rows of the residual stream in `work.last` through the gated part of a layer.
@@ -328,29 +338,18 @@ impl Network {
             &weights[layer.mlp_norm.clone()],
             self.eps,
         );
-        let rows = Matrix::new(normed, n, hidden);
         let gate = sized(&mut saved.gate, n * wide);
         let up = sized(&mut saved.up, n * wide);
-        matmul(
-            gate,
-            Write::Replace,
-            rows,
-            Matrix::new(&weights[layer.gate.clone()], hidden, wide),
-        );
-        matmul(
-            up,
-            Write::Replace,
-            rows,
-            Matrix::new(&weights[layer.up.clone()], hidden, wide),
-        );
+        let mut rows = work.products.left(Matrix::new(normed, n, hidden));
+        for (out, range) in [(&mut *gate, &layer.gate), (&mut *up, &layer.up)] {
+            let weights = Matrix::new(&weights[range.clone()], hidden, wide);
+            rows.times(out, Write::Replace, weights);
+        }
         let product = sized(&mut work.product, n * wide);
         kernels::gated(product, gate, up);
-        matmul(
-            stream,
-            Write::Add,
-            Matrix::new(product, n, wide),
-            Matrix::new(&weights[layer.down.clone()], wide, hidden),
-        );
+        let mut product = work.products.left(Matrix::new(product, n, wide));
+        let down = Matrix::new(&weights[layer.down.clone()], wide, hidden);
+        product.times(stream, Write::Add, down);
     }
 
     fn rotate(&self, x: &mut [f32], width: usize, pass: &Pass, turn: Turn) {
@@ -402,7 +401,7 @@ impl Network {
             let cells = from * hidden..(from + n) * hidden;
             let rows = Matrix::new(&work.normed[cells.clone()], n, hidden);
             let logits = sized(&mut work.logits, n * vocabulary);
-            matmul(logits, Write::Replace, rows, head);
+            work.products.left(rows).times(logits, Write::Replace, head);
             let smoothing = pass.smoothing;
             let results: Vec<(f64, bool)> = logits
                 .par_chunks_exact_mut(vocabulary)
@@ -413,18 +412,16 @@ impl Network {
             pass.exact.extend(results.iter().map(|r| r.1));
             if let Some(gradients) = gradients.as_deref_mut() {
                 let d_logits = Matrix::new(logits, n, vocabulary);
-                matmul(
-                    &mut d_rows[cells],
-                    Write::Replace,
-                    d_logits,
-                    head.transposed(),
-                );
+                let mut left = work.products.left(d_logits);
+                left.times(&mut d_rows[cells], Write::Replace, head.transposed());
                 let d_head = &mut gradients[range.clone()];
-                if tied {
-                    matmul(d_head, Write::Add, d_logits.transposed(), rows);
+                let (a, b) = if tied {
+                    (d_logits, rows)
                 } else {
-                    matmul(d_head, Write::Add, rows.transposed(), d_logits);
-                }
+                    (rows, d_logits)
+                };
+                let mut left = work.products.left(a.transposed());
+                left.times(d_head, Write::Add, b);
             }
         }
     }
@@ -497,39 +494,30 @@ impl Network {
         let d_product = sized(&mut work.d_product, n * wide);
         let product = sized(&mut work.product, n * wide);
         let incoming = Matrix::new(d_rows, n, hidden);
-        matmul(
-            d_product,
-            Write::Replace,
-            incoming,
-            Matrix::new(&weights[layer.down.clone()], wide, hidden).transposed(),
-        );
+        let down = Matrix::new(&weights[layer.down.clone()], wide, hidden);
+        let mut left = work.products.left(incoming);
+        left.times(d_product, Write::Replace, down.transposed());
         kernels::gated_backward(product, gate, up, d_product);
-        matmul(
-            &mut gradients[layer.down.clone()],
-            Write::Add,
-            Matrix::new(product, n, wide).transposed(),
-            incoming,
-        );
+        let product = Matrix::new(product, n, wide).transposed();
+        let mut left = work.products.left(product);
+        left.times(&mut gradients[layer.down.clone()], Write::Add, incoming);
 
         let normed = sized(&mut work.normed, n * hidden);
         kernels::rms_norm_again(normed, scales, middle, gamma);
         let rows = Matrix::new(normed, n, hidden).transposed();
         let (d_gate, d_up) = (Matrix::new(gate, n, wide), Matrix::new(up, n, wide));
-        matmul(&mut gradients[layer.gate.clone()], Write::Add, rows, d_gate);
-        matmul(&mut gradients[layer.up.clone()], Write::Add, rows, d_up);
         let d_normed = sized(&mut work.d_normed, n * hidden);
-        matmul(
-            d_normed,
-            Write::Replace,
-            d_gate,
-            Matrix::new(&weights[layer.gate.clone()], hidden, wide).transposed(),
-        );
-        matmul(
-            d_normed,
-            Write::Add,
-            d_up,
-            Matrix::new(&weights[layer.up.clone()], hidden, wide).transposed(),
-        );
+        let mut left = work.products.left(rows);
+        left.times(&mut gradients[layer.gate.clone()], Write::Add, d_gate);
+        left.times(&mut gradients[layer.up.clone()], Write::Add, d_up);
+        for (gradient, range, write) in [
+            (d_gate, &layer.gate, Write::Replace),
+            (d_up, &layer.up, Write::Add),
+        ] {
+            let weights = Matrix::new(&weights[range.clone()], hidden, wide);
+            let mut left = work.products.left(gradient);
+            left.times(d_normed, write, weights.transposed());
+        }
         kernels::rms_norm_backward(
             d_rows,
             &mut gradients[layer.mlp_norm.clone()],
@@ -560,18 +548,11 @@ impl Network {
         let attended = Matrix::new(&saved.attended[..n * query_width], n, query_width);
         let incoming = Matrix::new(d_rows, n, hidden);
         let d_attended = sized(&mut work.d_attended, n * query_width);
-        matmul(
-            &mut gradients[layer.output.clone()],
-            Write::Add,
-            attended.transposed(),
-            incoming,
-        );
-        matmul(
-            d_attended,
-            Write::Replace,
-            incoming,
-            Matrix::new(&weights[layer.output.clone()], query_width, hidden).transposed(),
-        );
+        let mut left = work.products.left(attended.transposed());
+        left.times(&mut gradients[layer.output.clone()], Write::Add, incoming);
+        let output = Matrix::new(&weights[layer.output.clone()], query_width, hidden);
+        let mut left = work.products.left(incoming);
+        left.times(d_attended, Write::Replace, output.transposed());
         let d_query = sized(&mut work.d_query, n * query_width);
         let d_key = sized(&mut work.d_key, n * key_width);
         let d_value = sized(&mut work.d_value, n * key_width);
@@ -595,16 +576,16 @@ impl Network {
             (&layer.key, &*d_key, key_width),
             (&layer.value, &*d_value, key_width),
         ];
-        for (i, (range, gradient, width)) in parts.into_iter().enumerate() {
+        let mut left = work.products.left(rows);
+        for (range, gradient, width) in parts {
             let gradient = Matrix::new(gradient, n, width);
-            matmul(&mut gradients[range.clone()], Write::Add, rows, gradient);
+            left.times(&mut gradients[range.clone()], Write::Add, gradient);
+        }
+        for (i, (range, gradient, width)) in parts.into_iter().enumerate() {
             let write = if i == 0 { Write::Replace } else { Write::Add };
-            matmul(
-                d_normed,
-                write,
-                gradient,
-                Matrix::new(&weights[range.clone()], hidden, width).transposed(),
-            );
+            let weights = Matrix::new(&weights[range.clone()], hidden, width);
+            let mut left = work.products.left(Matrix::new(gradient, n, width));
+            left.times(d_normed, write, weights.transposed());
         }
         kernels::rms_norm_backward(
             d_rows,

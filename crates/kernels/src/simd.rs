@@ -4,11 +4,12 @@
 //! version computes the same bits.
 
 /// Defines functions whose bodies are compiled for AVX-512, AVX2 and the baseline.
+#[macro_export]
 macro_rules! multiversion {
-    ($($(#[$meta:meta])* pub(super) fn $name:ident($($arg:ident: $ty:ty),* $(,)?) $(-> $out:ty)? $body:block)*) => {$(
+    ($($(#[$meta:meta])* $vis:vis fn $name:ident($($arg:ident: $ty:ty),* $(,)?) $(-> $out:ty)? $body:block)*) => {$(
         $(#[$meta])*
         #[allow(clippy::too_many_arguments)]
-        pub(super) fn $name($($arg: $ty),*) $(-> $out)? {
+        $vis fn $name($($arg: $ty),*) $(-> $out)? {
             #[inline(always)]
             #[allow(clippy::too_many_arguments)]
             fn body($($arg: $ty),*) $(-> $out)? $body
@@ -40,14 +41,13 @@ macro_rules! multiversion {
         }
     )*};
 }
-pub(super) use multiversion;
 
 /// Partial sums of a reduction: one AVX-512 register of float32.
 const LANES: usize = 16;
 
 /// `exp` to within two units in the last place, without branches so that it vectorises.
 #[inline(always)]
-pub(super) fn exp(x: f32) -> f32 {
+pub fn exp(x: f32) -> f32 {
     // Adding and subtracting 1.5 * 2^23 rounds to an integer and leaves it in the low bits.
     const ROUND: f32 = 12_582_912.0;
     let x = x.clamp(-87.0, 88.0);
@@ -68,7 +68,7 @@ pub(super) fn exp(x: f32) -> f32 {
 
 /// Sums `f(i)` over `0..len` in [`LANES`] fixed partial sums.
 #[inline(always)]
-pub(super) fn sum(len: usize, f: impl Fn(usize) -> f32) -> f32 {
+pub fn sum(len: usize, f: impl Fn(usize) -> f32) -> f32 {
     let mut lanes = [0.0f32; LANES];
     let whole = len / LANES * LANES;
     for start in (0..whole).step_by(LANES) {
@@ -91,7 +91,7 @@ pub(super) fn sum(len: usize, f: impl Fn(usize) -> f32) -> f32 {
 
 /// Largest of a row.
 #[inline(always)]
-pub(super) fn max(row: &[f32]) -> f32 {
+pub fn max(row: &[f32]) -> f32 {
     let mut lanes = [f32::NEG_INFINITY; LANES];
     let (blocks, tail) = row.as_chunks::<LANES>();
     for block in blocks {

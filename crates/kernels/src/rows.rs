@@ -1,21 +1,21 @@
-//! Everything that is not a matrix product: norms, rotary positions, gating, cross-entropy, AdamW.
+//! Everything that is not a matrix product: norms, rotary positions, gating, softmax, cross-entropy.
 //!
-//! Each kernel works on whole rows; [`rows`] spreads blocks of rows over threads. Where rows are summed up (gradients of
+//! Each kernel works on whole rows and spreads blocks of rows over threads. Where rows are summed up (gradients of
 //! norms), blocks have a fixed size and are added in order, so the number of threads does not change the result.
 
 use rayon::prelude::*;
 
-use super::simd::{exp, max, multiversion, sum};
-use crate::engine::AdamStep;
+use crate::multiversion;
+use crate::simd::{exp, max, sum};
 
 /// Rows that one task takes.
 const BLOCK_ROWS: usize = 32;
 
-/// Numbers that one task of the optimizer takes.
-const BLOCK_NUMBERS: usize = 1 << 16;
+/// Numbers that one task of an elementwise kernel takes.
+const BLOCK_NUMBERS: usize = 1 << 14;
 
 /// `out[r] = x[r] / rms(x[r]) * gamma`; `scales[r]` keeps `1 / rms`.
-pub(super) fn rms_norm(out: &mut [f32], scales: &mut [f32], x: &[f32], gamma: &[f32], eps: f32) {
+pub fn rms_norm(out: &mut [f32], scales: &mut [f32], x: &[f32], gamma: &[f32], eps: f32) {
     let block = BLOCK_ROWS * gamma.len();
     out.par_chunks_mut(block)
         .zip(scales.par_chunks_mut(BLOCK_ROWS))
@@ -24,7 +24,7 @@ pub(super) fn rms_norm(out: &mut [f32], scales: &mut [f32], x: &[f32], gamma: &[
 }
 
 /// [`rms_norm`] with the scales known already.
-pub(super) fn rms_norm_again(out: &mut [f32], scales: &[f32], x: &[f32], gamma: &[f32]) {
+pub fn rms_norm_again(out: &mut [f32], scales: &[f32], x: &[f32], gamma: &[f32]) {
     let block = BLOCK_ROWS * gamma.len();
     out.par_chunks_mut(block)
         .zip(scales.par_chunks(BLOCK_ROWS))
@@ -33,7 +33,7 @@ pub(super) fn rms_norm_again(out: &mut [f32], scales: &[f32], x: &[f32], gamma: 
 }
 
 /// Adds the gradient through [`rms_norm`] to `dx`, and that of gamma to `dgamma`.
-pub(super) fn rms_norm_backward(
+pub fn rms_norm_backward(
     dx: &mut [f32],
     dgamma: &mut [f32],
     dy: &[f32],
@@ -64,14 +64,15 @@ pub(super) fn rms_norm_backward(
 
 /// Which way [`rotate`] turns.
 #[derive(Clone, Copy, PartialEq, Eq)]
-pub(super) enum Turn {
+pub enum Turn {
+    /// To the positions.
     Forward,
     /// The transpose of a rotation: what a gradient goes through.
     Back,
 }
 
 /// Turns every head of every row to its position, first half against second half.
-pub(super) fn rotate(
+pub fn rotate(
     x: &mut [f32],
     width: usize,
     positions: &[u32],
@@ -87,25 +88,20 @@ pub(super) fn rotate(
 }
 
 /// `out = silu(gate) * up`.
-pub(super) fn gated(out: &mut [f32], gate: &[f32], up: &[f32]) {
-    out.par_chunks_mut(BLOCK_NUMBERS / 4)
-        .zip(gate.par_chunks(BLOCK_NUMBERS / 4))
-        .zip(up.par_chunks(BLOCK_NUMBERS / 4))
+pub fn gated(out: &mut [f32], gate: &[f32], up: &[f32]) {
+    out.par_chunks_mut(BLOCK_NUMBERS)
+        .zip(gate.par_chunks(BLOCK_NUMBERS))
+        .zip(up.par_chunks(BLOCK_NUMBERS))
         .for_each(|((out, gate), up)| gated_numbers(out, gate, up));
 }
 
 /// Replaces gate and up by their gradients, given that of their product; writes the product again.
-pub(super) fn gated_backward(
-    product: &mut [f32],
-    gate: &mut [f32],
-    up: &mut [f32],
-    gradient: &[f32],
-) {
+pub fn gated_backward(product: &mut [f32], gate: &mut [f32], up: &mut [f32], gradient: &[f32]) {
     product
-        .par_chunks_mut(BLOCK_NUMBERS / 4)
-        .zip(gate.par_chunks_mut(BLOCK_NUMBERS / 4))
-        .zip(up.par_chunks_mut(BLOCK_NUMBERS / 4))
-        .zip(gradient.par_chunks(BLOCK_NUMBERS / 4))
+        .par_chunks_mut(BLOCK_NUMBERS)
+        .zip(gate.par_chunks_mut(BLOCK_NUMBERS))
+        .zip(up.par_chunks_mut(BLOCK_NUMBERS))
+        .zip(gradient.par_chunks(BLOCK_NUMBERS))
         .for_each(|(((product, gate), up), gradient)| {
             gated_backward_numbers(product, gate, up, gradient)
         });
@@ -113,12 +109,7 @@ pub(super) fn gated_backward(
 
 /// Cross-entropy of one row of logits, which are replaced by their gradient times `scale`.
 /// Returns the loss, and whether the target is the arg-max (the first of equals).
-pub(super) fn cross_entropy(
-    logits: &mut [f32],
-    target: usize,
-    smoothing: f32,
-    scale: f32,
-) -> (f64, bool) {
+pub fn cross_entropy(logits: &mut [f32], target: usize, smoothing: f32, scale: f32) -> (f64, bool) {
     let largest = max(logits);
     let exact = logits.iter().position(|&l| l == largest) == Some(target);
     let at_target = logits[target];
@@ -136,12 +127,12 @@ pub(super) fn cross_entropy(
 }
 
 /// Softmax over the first `row + 1` numbers of each row; the rest becomes 0.
-pub(super) fn causal_softmax(scores: &mut [f32], width: usize) {
+pub fn causal_softmax(scores: &mut [f32], width: usize) {
     causal_softmax_rows(scores, width);
 }
 
 /// Replaces the gradient of the probabilities by that of the scores, times `scale`.
-pub(super) fn causal_softmax_backward(
+pub fn causal_softmax_backward(
     gradient: &mut [f32],
     probabilities: &[f32],
     width: usize,
@@ -150,72 +141,13 @@ pub(super) fn causal_softmax_backward(
     causal_softmax_backward_rows(gradient, probabilities, width, scale);
 }
 
-/// Squared norm of all numbers.
-pub(super) fn squared_norm(x: &[f32]) -> f64 {
-    let parts: Vec<f64> = x
-        .par_chunks(BLOCK_NUMBERS)
-        .map(|block| {
-            block
-                .chunks(1024)
-                .map(|part| f64::from(squares(part)))
-                .sum()
-        })
-        .collect();
-    parts.iter().sum()
-}
-
-/// One AdamW step on a tensor; the gradient is set to 0.
-pub(super) fn adam(
-    weights: &mut [f32],
-    gradient: &mut [f32],
-    first: &mut [f32],
-    second: &mut [f32],
-    step: &AdamStep,
-    clip: f64,
-    rank: usize,
-) {
-    let (size, root_correction) = step.corrections();
-    let numbers = AdamNumbers {
-        decay: step.decay(rank) as f32,
-        clip: clip as f32,
-        beta_1: step.betas[0] as f32,
-        beta_2: step.betas[1] as f32,
-        rest_1: (1.0 - step.betas[0]) as f32,
-        rest_2: (1.0 - step.betas[1]) as f32,
-        size: size as f32,
-        inverse_root: (1.0 / root_correction) as f32,
-        eps: step.eps as f32,
-    };
-    weights
-        .par_chunks_mut(BLOCK_NUMBERS)
-        .zip(gradient.par_chunks_mut(BLOCK_NUMBERS))
-        .zip(first.par_chunks_mut(BLOCK_NUMBERS))
-        .zip(second.par_chunks_mut(BLOCK_NUMBERS))
-        .for_each(|(((weights, gradient), first), second)| {
-            adam_numbers(weights, gradient, first, second, &numbers)
-        });
-}
-
 /// `x[i] += y[i]`.
-pub(super) fn add(x: &mut [f32], y: &[f32]) {
+pub fn add(x: &mut [f32], y: &[f32]) {
     x.iter_mut().zip(y).for_each(|(x, y)| *x += y);
 }
 
-/// An [`AdamStep`] in float32.
-pub(super) struct AdamNumbers {
-    decay: f32,
-    clip: f32,
-    beta_1: f32,
-    beta_2: f32,
-    rest_1: f32,
-    rest_2: f32,
-    size: f32,
-    inverse_root: f32,
-    eps: f32,
-}
-
 multiversion! {
-    pub(super) fn rms_norm_rows(out: &mut [f32], scales: &mut [f32], x: &[f32], gamma: &[f32], eps: f32) {
+    fn rms_norm_rows(out: &mut [f32], scales: &mut [f32], x: &[f32], gamma: &[f32], eps: f32) {
         let width = gamma.len();
         for ((out, x), scale) in out.chunks_exact_mut(width).zip(x.chunks_exact(width)).zip(scales) {
             *scale = 1.0 / (sum(width, |i| x[i] * x[i]) / width as f32 + eps).sqrt();
@@ -225,7 +157,7 @@ multiversion! {
         }
     }
 
-    pub(super) fn rms_norm_again_rows(out: &mut [f32], scales: &[f32], x: &[f32], gamma: &[f32]) {
+    fn rms_norm_again_rows(out: &mut [f32], scales: &[f32], x: &[f32], gamma: &[f32]) {
         let width = gamma.len();
         for ((out, x), scale) in out.chunks_exact_mut(width).zip(x.chunks_exact(width)).zip(scales) {
             for i in 0..width {
@@ -234,7 +166,7 @@ multiversion! {
         }
     }
 
-    pub(super) fn rms_norm_backward_rows(dx: &mut [f32], dgamma: &mut [f32], dy: &[f32], x: &[f32], scales: &[f32], gamma: &[f32]) {
+    fn rms_norm_backward_rows(dx: &mut [f32], dgamma: &mut [f32], dy: &[f32], x: &[f32], scales: &[f32], gamma: &[f32]) {
         let width = gamma.len();
         let dgamma = &mut dgamma[..width];
         for (((dx, dy), x), &scale) in dx.chunks_exact_mut(width).zip(dy.chunks_exact(width)).zip(x.chunks_exact(width)).zip(scales) {
@@ -246,7 +178,7 @@ multiversion! {
         }
     }
 
-    pub(super) fn rotate_rows(x: &mut [f32], width: usize, positions: &[u32], cos: &[f32], sin: &[f32], half: usize, sign: f32) {
+    fn rotate_rows(x: &mut [f32], width: usize, positions: &[u32], cos: &[f32], sin: &[f32], half: usize, sign: f32) {
         for (row, &position) in x.chunks_exact_mut(width).zip(positions) {
             let at = position as usize * half;
             let (cos, sin) = (&cos[at..at + half], &sin[at..at + half]);
@@ -261,13 +193,13 @@ multiversion! {
         }
     }
 
-    pub(super) fn gated_numbers(out: &mut [f32], gate: &[f32], up: &[f32]) {
+    fn gated_numbers(out: &mut [f32], gate: &[f32], up: &[f32]) {
         for ((out, gate), up) in out.iter_mut().zip(gate).zip(up) {
             *out = gate / (1.0 + exp(-gate)) * up;
         }
     }
 
-    pub(super) fn gated_backward_numbers(product: &mut [f32], gate: &mut [f32], up: &mut [f32], gradient: &[f32]) {
+    fn gated_backward_numbers(product: &mut [f32], gate: &mut [f32], up: &mut [f32], gradient: &[f32]) {
         for (((product, gate), up), gradient) in product.iter_mut().zip(gate).zip(up).zip(gradient) {
             let sigmoid = 1.0 / (1.0 + exp(-*gate));
             let silu = *gate * sigmoid;
@@ -279,7 +211,7 @@ multiversion! {
     }
 
     /// Replaces a row by `exp(x - largest)`; returns their sum and the mean of the row before.
-    pub(super) fn exponentials(row: &mut [f32], largest: f32) -> (f32, f32) {
+    fn exponentials(row: &mut [f32], largest: f32) -> (f32, f32) {
         let len = row.len();
         let mean = sum(len, |i| row[i]) / len as f32;
         for x in row.iter_mut() {
@@ -288,13 +220,13 @@ multiversion! {
         (sum(len, |i| row[i]), mean)
     }
 
-    pub(super) fn scaled_minus(row: &mut [f32], factor: f32, minus: f32) {
+    fn scaled_minus(row: &mut [f32], factor: f32, minus: f32) {
         for x in row {
             *x = *x * factor - minus;
         }
     }
 
-    pub(super) fn causal_softmax_rows(scores: &mut [f32], width: usize) {
+    fn causal_softmax_rows(scores: &mut [f32], width: usize) {
         for (row, scores) in scores.chunks_exact_mut(width).enumerate() {
             let (seen, future) = scores.split_at_mut(row + 1);
             future.fill(0.0);
@@ -309,27 +241,13 @@ multiversion! {
         }
     }
 
-    pub(super) fn causal_softmax_backward_rows(gradient: &mut [f32], probabilities: &[f32], width: usize, scale: f32) {
+    fn causal_softmax_backward_rows(gradient: &mut [f32], probabilities: &[f32], width: usize, scale: f32) {
         for (gradient, p) in gradient.chunks_exact_mut(width).zip(probabilities.chunks_exact(width)) {
             // Future cells have probability 0, so they need no case of their own.
             let along = sum(width, |i| gradient[i] * p[i]);
             for i in 0..width {
                 gradient[i] = p[i] * (gradient[i] - along) * scale;
             }
-        }
-    }
-
-    pub(super) fn squares(x: &[f32]) -> f32 {
-        sum(x.len(), |i| x[i] * x[i])
-    }
-
-    pub(super) fn adam_numbers(weights: &mut [f32], gradient: &mut [f32], first: &mut [f32], second: &mut [f32], n: &AdamNumbers) {
-        for (((weight, gradient), first), second) in weights.iter_mut().zip(gradient).zip(first).zip(second) {
-            let g = *gradient * n.clip;
-            *first = *first * n.beta_1 + g * n.rest_1;
-            *second = *second * n.beta_2 + g * g * n.rest_2;
-            *weight = *weight * n.decay - n.size * *first / (second.sqrt() * n.inverse_root + n.eps);
-            *gradient = 0.0;
         }
     }
 }

@@ -4,23 +4,23 @@ use gemm::Parallelism;
 use rayon::prelude::*;
 
 /// A row-major matrix, possibly a block of columns of a wider one, possibly seen transposed.
-#[derive(Clone, Copy)]
-pub(super) struct Matrix<'a> {
-    data: &'a [f32],
-    rows: usize,
-    columns: usize,
-    row_stride: usize,
-    column_stride: usize,
+#[derive(Clone, Copy, Debug)]
+pub struct Matrix<'a> {
+    pub(crate) data: &'a [f32],
+    pub(crate) rows: usize,
+    pub(crate) columns: usize,
+    pub(crate) row_stride: usize,
+    pub(crate) column_stride: usize,
 }
 
 impl<'a> Matrix<'a> {
     /// All of `data` as `[rows, columns]`.
-    pub(super) fn new(data: &'a [f32], rows: usize, columns: usize) -> Self {
+    pub fn new(data: &'a [f32], rows: usize, columns: usize) -> Self {
         Self::block(data, rows, columns, columns)
     }
 
     /// `[rows, columns]` out of rows of `stride` numbers, from the start of `data`.
-    pub(super) fn block(data: &'a [f32], rows: usize, columns: usize, stride: usize) -> Self {
+    pub fn block(data: &'a [f32], rows: usize, columns: usize, stride: usize) -> Self {
         assert_fits(data.len(), rows, columns, stride);
         Self {
             data,
@@ -32,7 +32,7 @@ impl<'a> Matrix<'a> {
     }
 
     /// The same numbers with rows and columns exchanged.
-    pub(super) fn transposed(self) -> Self {
+    pub fn transposed(self) -> Self {
         Self {
             rows: self.columns,
             columns: self.rows,
@@ -72,9 +72,11 @@ fn assert_fits(len: usize, rows: usize, columns: usize, stride: usize) {
 }
 
 /// What happens to the numbers that a product is written over.
-#[derive(Clone, Copy, PartialEq, Eq)]
-pub(super) enum Write {
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Write {
+    /// They are lost.
     Replace,
+    /// The product is added to them.
     Add,
 }
 
@@ -84,7 +86,7 @@ pub(super) enum Write {
 /// matrix library use threads, which makes them wait for each other inside one product: on a machine that is busy with
 /// something else too, that is slower by an order of magnitude. Sums are never cut, so the number of threads does not
 /// change the result.
-pub(super) fn matmul(out: &mut [f32], write: Write, a: Matrix<'_>, b: Matrix<'_>) {
+pub fn matmul(out: &mut [f32], write: Write, a: Matrix<'_>, b: Matrix<'_>) {
     let (m, n) = (a.rows, b.columns);
     assert_eq!(out.len(), m * n, "the product is [{m}, {n}]");
     let parts = parts(m, n, a.columns);
@@ -131,7 +133,7 @@ struct Columns(*mut f32);
 unsafe impl Sync for Columns {}
 
 /// `out = scale * a b` (or `+=`) on this thread, into a block of columns of rows of `stride` numbers.
-pub(super) fn small_matmul(
+pub fn small_matmul(
     out: &mut [f32],
     stride: usize,
     write: Write,

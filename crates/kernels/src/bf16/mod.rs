@@ -1,0 +1,444 @@
+//! Products of bfloat16 matrices with float32 sums.
+//!
+//! Operands are packed into [`Panels`] once: rounded to bfloat16 and laid out so that every vector unit reads them in
+//! order. One layout serves all units.
+//!
+//! ```text
+//! tile    16 rows of 16 words of 32 bits, 1 KiB; a word holds two neighbours along the summed dimension
+//! left    tile row = row of the matrix,    word = pair of columns      (16 rows x 32 columns a tile)
+//! right   tile row = pair of rows,         word = column of the matrix (32 rows x 16 columns a tile)
+//! panel   the tiles of 16 rows (left) or 16 columns (right), one after the other along the summed dimension
+//! ```
+//!
+//! That is what AMX's `tdpbf16ps` multiplies; AVX512-BF16's `vdpbf16ps` takes a word of the left tile against a row of the
+//! right one. Edges are padded with zeros.
+//!
+//! # Cost
+//! Two bytes a number. Packing reads each number once; a product of `[m, k] x [k, n]` is worth it from about 64 rows on,
+//! or when one side stays packed.
+
+#[cfg(target_arch = "x86_64")]
+mod amx;
+#[cfg(target_arch = "x86_64")]
+mod avx512;
+mod pack;
+mod portable;
+
+use std::sync::OnceLock;
+
+use rayon::prelude::*;
+
+use crate::{Matrix, Write};
+
+/// Rows or columns of the matrix that one tile holds.
+const OUTER: usize = 16;
+/// Summed numbers that one tile holds.
+const INNER: usize = 32;
+/// Panels of the left and of the right side that one task multiplies: the right ones stay in the second-level cache
+/// while pairs of left ones pass by.
+const TASK_PANELS: (usize, usize) = (16, 32);
+
+/// 16 x 16 words, each two bfloat16 numbers, the first in the low half.
+#[derive(Clone, Copy, Debug)]
+#[repr(C, align(64))]
+struct Tile([u32; OUTER * OUTER]);
+
+const ZERO: Tile = Tile([0; OUTER * OUTER]);
+
+/// A matrix in bfloat16, ready to be a factor; see the [module](self) for the layout.
+#[derive(Clone, Debug, Default)]
+pub struct Panels {
+    tiles: Vec<Tile>,
+    outer: usize,
+    inner: usize,
+}
+
+impl Panels {
+    /// Packs a left factor `[m, k]`.
+    #[must_use]
+    pub fn left(a: Matrix<'_>) -> Self {
+        let mut panels = Self::default();
+        panels.set_left(a);
+        panels
+    }
+
+    /// Packs a right factor `[k, n]`.
+    #[must_use]
+    pub fn right(b: Matrix<'_>) -> Self {
+        let mut panels = Self::default();
+        panels.set_right(b);
+        panels
+    }
+
+    /// [`left`](Self::left) into memory that is there already.
+    pub fn set_left(&mut self, a: Matrix<'_>) {
+        self.resize(a.rows, a.columns);
+        let per_panel = self.tiles_per_panel();
+        self.tiles
+            .par_chunks_mut(per_panel.max(1))
+            .enumerate()
+            .for_each(|(panel, tiles)| pack::left(tiles, a, panel * OUTER));
+    }
+
+    /// [`right`](Self::right) into memory that is there already.
+    pub fn set_right(&mut self, b: Matrix<'_>) {
+        self.resize(b.columns, b.rows);
+        let per_panel = self.tiles_per_panel();
+        self.tiles
+            .par_chunks_mut(per_panel.max(1))
+            .enumerate()
+            .for_each(|(panel, tiles)| pack::right(tiles, b, panel * OUTER));
+    }
+
+    /// Rows of a left factor, columns of a right one.
+    #[must_use]
+    pub fn outer(&self) -> usize {
+        self.outer
+    }
+
+    /// Length of the sums.
+    #[must_use]
+    pub fn inner(&self) -> usize {
+        self.inner
+    }
+
+    /// Bytes that the numbers take, padding included.
+    #[must_use]
+    pub fn bytes(&self) -> usize {
+        std::mem::size_of_val(&self.tiles[..])
+    }
+
+    fn resize(&mut self, outer: usize, inner: usize) {
+        (self.outer, self.inner) = (outer, inner);
+        let len = self.panels() * self.tiles_per_panel();
+        self.tiles.resize(len, ZERO);
+    }
+
+    fn panels(&self) -> usize {
+        self.outer.div_ceil(OUTER)
+    }
+
+    fn tiles_per_panel(&self) -> usize {
+        self.inner.div_ceil(INNER)
+    }
+
+    fn panel(&self, number: usize) -> &[Tile] {
+        let len = self.tiles_per_panel();
+        &self.tiles[number * len..][..len]
+    }
+}
+
+/// What multiplies panels on this machine.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Unit {
+    /// Advanced Matrix Extensions: 16 x 16 x 32 products an instruction.
+    Amx,
+    /// `vdpbf16ps` on 512-bit vectors.
+    Avx512,
+    /// Plain code, slower than float32 products: correct everywhere, wanted nowhere.
+    Portable,
+}
+
+impl Unit {
+    /// The best unit of this CPU that the operating system lets us use.
+    #[must_use]
+    pub fn detect() -> Self {
+        static UNIT: OnceLock<Unit> = OnceLock::new();
+        *UNIT.get_or_init(|| Self::available()[0])
+    }
+
+    /// Every unit that works here, best first.
+    #[must_use]
+    pub fn available() -> Vec<Self> {
+        let mut units = Vec::new();
+        #[cfg(target_arch = "x86_64")]
+        {
+            if amx::request() {
+                units.push(Self::Amx);
+            }
+            if avx512::detected() {
+                units.push(Self::Avx512);
+            }
+        }
+        units.push(Self::Portable);
+        units
+    }
+
+    /// Whether bfloat16 products are faster than float32 ones here.
+    #[must_use]
+    pub fn is_fast(self) -> bool {
+        self != Self::Portable
+    }
+}
+
+/// `out = a b` (or `+=`) on all threads; `out` is `[a.outer, b.outer]`, row-major and dense.
+///
+/// # Panics
+/// When shapes do not fit.
+pub fn matmul(out: &mut [f32], write: Write, a: &Panels, b: &Panels) {
+    matmul_with(Unit::detect(), out, write, a, b);
+}
+
+fn matmul_with(unit: Unit, out: &mut [f32], write: Write, a: &Panels, b: &Panels) {
+    let (m, n) = (a.outer, b.outer);
+    assert_eq!(a.inner, b.inner, "inner dimensions differ");
+    assert_eq!(out.len(), m * n, "the product is [{m}, {n}]");
+    if m == 0 || n == 0 {
+        return;
+    }
+    if a.inner == 0 {
+        if write == Write::Replace {
+            out.fill(0.0);
+        }
+        return;
+    }
+    let (left, right) = TASK_PANELS;
+    let (down, across) = (a.panels().div_ceil(left), b.panels().div_ceil(right));
+    let out = Output {
+        start: out.as_mut_ptr(),
+        rows: m,
+        columns: n,
+        write,
+    };
+    (0..down * across).into_par_iter().for_each(|task| {
+        let (i, j) = (task / across * left, task % across * right);
+        let rows = i..(i + left).min(a.panels());
+        let columns = j..(j + right).min(b.panels());
+        // SAFETY: the blocks of different tasks do not overlap, and the borrow of `out` outlives the loop.
+        unsafe { blocks(unit, &out, a, rows, b, columns) };
+    });
+}
+
+/// A matrix of which each task writes its own block.
+struct Output {
+    start: *mut f32,
+    rows: usize,
+    columns: usize,
+    write: Write,
+}
+
+// SAFETY: tasks write to disjoint blocks, see `matmul_with`.
+unsafe impl Sync for Output {}
+
+/// # Safety
+/// The block of `out` that `rows` and `columns` span is this call's alone to write.
+unsafe fn blocks(
+    unit: Unit,
+    out: &Output,
+    a: &Panels,
+    rows: std::ops::Range<usize>,
+    b: &Panels,
+    columns: std::ops::Range<usize>,
+) {
+    #[cfg(target_arch = "x86_64")]
+    let _tiles = (unit == Unit::Amx).then(amx::Configured::new);
+    for i in rows.clone().step_by(2) {
+        let left = [a.panel(i), a.panel((i + 1).min(rows.end - 1))];
+        for j in columns.clone().step_by(2) {
+            let right = [b.panel(j), b.panel((j + 1).min(columns.end - 1))];
+            let (from_row, from_column) = (i * OUTER, j * OUTER);
+            let height = (2 * OUTER)
+                .min(out.rows - from_row)
+                .min((rows.end - i) * OUTER);
+            let width = (2 * OUTER)
+                .min(out.columns - from_column)
+                .min((columns.end - j) * OUTER);
+            // SAFETY: the cell lies inside `out`.
+            let at = unsafe { out.start.add(from_row * out.columns + from_column) };
+            if height == 2 * OUTER && width == 2 * OUTER {
+                // SAFETY: a whole block fits at `at`, and it is ours.
+                unsafe { block(unit, at, out.columns, out.write, left, right) };
+                continue;
+            }
+            let mut whole = Block([0.0; 4 * OUTER * OUTER]);
+            // SAFETY: `whole` is as large as a block.
+            unsafe {
+                block(
+                    unit,
+                    whole.0.as_mut_ptr(),
+                    2 * OUTER,
+                    Write::Replace,
+                    left,
+                    right,
+                )
+            };
+            for row in 0..height {
+                // SAFETY: `height` and `width` were cut to what `out` holds, and the block is ours.
+                let cells =
+                    unsafe { std::slice::from_raw_parts_mut(at.add(row * out.columns), width) };
+                let sums = &whole.0[row * 2 * OUTER..][..width];
+                match out.write {
+                    Write::Replace => cells.copy_from_slice(sums),
+                    Write::Add => cells
+                        .iter_mut()
+                        .zip(sums)
+                        .for_each(|(cell, sum)| *cell += sum),
+                }
+            }
+        }
+    }
+}
+
+#[repr(align(64))]
+struct Block([f32; 4 * OUTER * OUTER]);
+
+/// Multiplies two left panels with two right ones into a block of 32 x 32.
+///
+/// # Safety
+/// `out` points to 32 rows, `stride` numbers apart, of which the first 32 numbers are this call's alone to write.
+unsafe fn block(
+    unit: Unit,
+    out: *mut f32,
+    stride: usize,
+    write: Write,
+    left: [&[Tile]; 2],
+    right: [&[Tile]; 2],
+) {
+    // SAFETY: the caller vouches for `out`; `Unit::available` offered the unit, and `blocks` has set AMX up.
+    unsafe {
+        match unit {
+            #[cfg(target_arch = "x86_64")]
+            Unit::Amx => amx::block(out, stride, write, left, right),
+            #[cfg(target_arch = "x86_64")]
+            Unit::Avx512 => avx512::block(out, stride, write, left, right),
+            _ => portable::block(out, stride, write, left, right),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use half::bf16;
+    use proptest::prelude::*;
+
+    fn numbers(len: usize, step: usize) -> Vec<f32> {
+        (0..len)
+            .map(|i| ((i * step) % 1013) as f32 / 313.0 - 1.6)
+            .collect()
+    }
+
+    /// The product of the rounded factors in float64.
+    fn right_answer(m: usize, k: usize, n: usize, a: &[f32], b: &[f32]) -> Vec<f64> {
+        let round = |x: f32| f64::from(bf16::from_f32(x).to_f32());
+        let mut out = vec![0.0; m * n];
+        for i in 0..m {
+            for j in 0..n {
+                out[i * n + j] = (0..k)
+                    .map(|x| round(a[i * k + x]) * round(b[x * n + j]))
+                    .sum();
+            }
+        }
+        out
+    }
+
+    fn transposed(x: &[f32], rows: usize, columns: usize) -> Vec<f32> {
+        (0..rows * columns)
+            .map(|i| x[i % rows * columns + i / rows])
+            .collect()
+    }
+
+    fn check(m: usize, k: usize, n: usize) {
+        let (a, b) = (numbers(m * k, 7919), numbers(k * n, 104_729));
+        let (at, bt) = (transposed(&a, m, k), transposed(&b, k, n));
+        let right = right_answer(m, k, n, &a, &b);
+        let lefts = [Matrix::new(&a, m, k), Matrix::new(&at, k, m).transposed()];
+        let rights = [Matrix::new(&b, k, n), Matrix::new(&bt, n, k).transposed()];
+        for unit in Unit::available() {
+            for left in lefts.map(Panels::left) {
+                for right_panels in rights.map(Panels::right) {
+                    let start = numbers(m * n, 31);
+                    let mut sum = start.clone();
+                    matmul_with(unit, &mut sum, Write::Add, &left, &right_panels);
+                    let mut out = start.clone();
+                    matmul_with(unit, &mut out, Write::Replace, &left, &right_panels);
+                    for i in 0..m * n {
+                        let near = 1e-5 * (k as f64).sqrt() * 4.0 + 1e-6 * right[i].abs();
+                        assert!(
+                            (f64::from(out[i]) - right[i]).abs() <= near,
+                            "{unit:?} [{m},{k}]x[{k},{n}] {i}: {} {}",
+                            out[i],
+                            right[i]
+                        );
+                        assert!(
+                            (f64::from(sum[i]) - right[i] - f64::from(start[i])).abs()
+                                <= near + 1e-5,
+                            "{unit:?} add {i}"
+                        );
+                    }
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn whole_blocks_edges_and_single_rows() {
+        for (m, k, n) in [
+            (32, 32, 32),
+            (64, 96, 96),
+            (1, 576, 33),
+            (17, 31, 15),
+            (33, 1, 49),
+            (300, 64, 600),
+            (5, 0, 4),
+            (0, 3, 4),
+        ] {
+            check(m, k, n);
+        }
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(24))]
+        #[test]
+        fn any_shape_is_right(m in 1usize..70, k in 1usize..100, n in 1usize..70) {
+            check(m, k, n);
+        }
+    }
+
+    #[test]
+    fn rounding_is_to_nearest_even_and_keeps_what_is_no_number() {
+        let odd = [
+            1.0,
+            f32::from_bits(0x3f80_8000),
+            f32::from_bits(0x3f81_8000),
+            f32::NAN,
+            f32::INFINITY,
+            -0.0,
+            1e-40,
+            f32::MAX,
+            f32::from_bits(0x7f80_0001),
+        ];
+        for x in odd {
+            let ours = pack::round(x);
+            let right = bf16::from_f32(x);
+            if x.is_nan() {
+                assert!(bf16::from_bits(ours as u16).is_nan());
+            } else {
+                assert_eq!(ours as u16, right.to_bits(), "{x}");
+            }
+        }
+    }
+
+    #[test]
+    fn threads_change_no_bit() {
+        let (m, k, n) = (100, 200, 1100);
+        let (a, b) = (numbers(m * k, 7), numbers(k * n, 5));
+        let product = |threads: usize| {
+            let pool = rayon::ThreadPoolBuilder::new()
+                .num_threads(threads)
+                .build()
+                .unwrap();
+            pool.install(|| {
+                let mut out = vec![0.0; m * n];
+                matmul(
+                    &mut out,
+                    Write::Replace,
+                    &Panels::left(Matrix::new(&a, m, k)),
+                    &Panels::right(Matrix::new(&b, k, n)),
+                );
+                out
+            })
+        };
+        assert_eq!(product(1), product(3));
+    }
+}

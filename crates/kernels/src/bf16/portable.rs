@@ -1,0 +1,52 @@
+//! The product in plain code, for CPUs without bfloat16.
+
+use super::{OUTER, Tile};
+use crate::{Write, multiversion};
+
+/// See [`super::block`].
+///
+/// # Safety
+/// As there.
+pub(super) unsafe fn block(
+    out: *mut f32,
+    stride: usize,
+    write: Write,
+    left: [&[Tile]; 2],
+    right: [&[Tile]; 2],
+) {
+    for (i, left) in left.into_iter().enumerate() {
+        for (j, right) in right.into_iter().enumerate() {
+            let mut sums = [0.0; OUTER * OUTER];
+            products(&mut sums, left, right);
+            for (row, sums) in sums.chunks_exact(OUTER).enumerate() {
+                // SAFETY: rows 0..32 and columns 0..32 at `out` are ours.
+                let cells = unsafe {
+                    let at = out.add((i * OUTER + row) * stride + j * OUTER);
+                    std::slice::from_raw_parts_mut(at, OUTER)
+                };
+                match write {
+                    Write::Replace => cells.copy_from_slice(sums),
+                    Write::Add => cells
+                        .iter_mut()
+                        .zip(sums)
+                        .for_each(|(cell, sum)| *cell += sum),
+                }
+            }
+        }
+    }
+}
+
+multiversion! {
+    fn products(sums: &mut [f32; 256], left: &[Tile], right: &[Tile]) {
+        for (a, b) in left.iter().zip(right) {
+            for (sums, words) in sums.chunks_exact_mut(OUTER).zip(a.0.chunks_exact(OUTER)) {
+                for (&word, row) in words.iter().zip(b.0.chunks_exact(OUTER)) {
+                    let (low, high) = (f32::from_bits(word << 16), f32::from_bits(word & 0xffff_0000));
+                    for (sum, &pair) in sums.iter_mut().zip(row) {
+                        *sum += low * f32::from_bits(pair << 16) + high * f32::from_bits(pair & 0xffff_0000);
+                    }
+                }
+            }
+        }
+    }
+}
