@@ -37,6 +37,9 @@ const INNER: usize = 32;
 /// Panels of the left and of the right side that one task multiplies: the right ones stay in the second-level cache
 /// while pairs of left ones pass by.
 const TASK_PANELS: (usize, usize) = (16, 32);
+/// Tiles along the sum that are multiplied before the next block of the output: two left panels of that depth (20 KiB) stay
+/// in the first-level cache while the right ones pass by.
+const TASK_DEPTH: usize = 16;
 
 /// 16 x 16 words, each two bfloat16 numbers, the first in the low half.
 #[derive(Clone, Copy, Debug)]
@@ -74,20 +77,28 @@ impl Panels {
     pub fn set_left(&mut self, a: Matrix<'_>) {
         self.resize(a.rows, a.columns);
         let per_panel = self.tiles_per_panel();
-        self.tiles
-            .par_chunks_mut(per_panel.max(1))
-            .enumerate()
-            .for_each(|(panel, tiles)| pack::left(tiles, a, panel * OUTER));
+        if per_panel > 0 {
+            self.tiles
+                .par_chunks_mut(pack::GROUP * per_panel)
+                .enumerate()
+                .for_each(|(group, tiles)| {
+                    pack::left(tiles, per_panel, a, group * pack::GROUP * OUTER);
+                });
+        }
     }
 
     /// [`right`](Self::right) into memory that is there already.
     pub fn set_right(&mut self, b: Matrix<'_>) {
         self.resize(b.columns, b.rows);
         let per_panel = self.tiles_per_panel();
-        self.tiles
-            .par_chunks_mut(per_panel.max(1))
-            .enumerate()
-            .for_each(|(panel, tiles)| pack::right(tiles, b, panel * OUTER));
+        if per_panel > 0 {
+            self.tiles
+                .par_chunks_mut(pack::GROUP * per_panel)
+                .enumerate()
+                .for_each(|(group, tiles)| {
+                    pack::right(tiles, per_panel, b, group * pack::GROUP * OUTER);
+                });
+        }
     }
 
     /// Rows of a left factor, columns of a right one.
@@ -232,49 +243,69 @@ unsafe fn blocks(
 ) {
     #[cfg(target_arch = "x86_64")]
     let _tiles = (unit == Unit::Amx).then(amx::Configured::new);
-    for i in rows.clone().step_by(2) {
-        let left = [a.panel(i), a.panel((i + 1).min(rows.end - 1))];
-        for j in columns.clone().step_by(2) {
-            let right = [b.panel(j), b.panel((j + 1).min(columns.end - 1))];
-            let (from_row, from_column) = (i * OUTER, j * OUTER);
-            let height = (2 * OUTER)
-                .min(out.rows - from_row)
-                .min((rows.end - i) * OUTER);
-            let width = (2 * OUTER)
-                .min(out.columns - from_column)
-                .min((columns.end - j) * OUTER);
-            // SAFETY: the cell lies inside `out`.
-            let at = unsafe { out.start.add(from_row * out.columns + from_column) };
-            if height == 2 * OUTER && width == 2 * OUTER {
-                // SAFETY: a whole block fits at `at`, and it is ours.
-                unsafe { block(unit, at, out.columns, out.write, left, right) };
-                continue;
-            }
-            let mut whole = Block([0.0; 4 * OUTER * OUTER]);
-            // SAFETY: `whole` is as large as a block.
-            unsafe {
-                block(
-                    unit,
-                    whole.0.as_mut_ptr(),
-                    2 * OUTER,
-                    Write::Replace,
-                    left,
-                    right,
-                )
-            };
-            for row in 0..height {
-                // SAFETY: `height` and `width` were cut to what `out` holds, and the block is ours.
-                let cells =
-                    unsafe { std::slice::from_raw_parts_mut(at.add(row * out.columns), width) };
-                let sums = &whole.0[row * 2 * OUTER..][..width];
-                match out.write {
-                    Write::Replace => cells.copy_from_slice(sums),
-                    Write::Add => cells
-                        .iter_mut()
-                        .zip(sums)
-                        .for_each(|(cell, sum)| *cell += sum),
+    let depth = a.tiles_per_panel();
+    let step = depth.div_ceil(depth.div_ceil(TASK_DEPTH));
+    for from in (0..depth).step_by(step) {
+        let along = from..(from + step).min(depth);
+        let write = if from == 0 { out.write } else { Write::Add };
+        for i in rows.clone().step_by(2) {
+            let last = rows.end - 1;
+            let left = [i, (i + 1).min(last)].map(|panel| &a.panel(panel)[along.clone()]);
+            for j in columns.clone().step_by(2) {
+                let last = columns.end - 1;
+                let right = [j, (j + 1).min(last)].map(|panel| &b.panel(panel)[along.clone()]);
+                let height = out.rows.min(rows.end * OUTER) - i * OUTER;
+                let width = out.columns.min(columns.end * OUTER) - j * OUTER;
+                // SAFETY: the cell lies inside `out`, and `height` and `width` were cut to what is ours.
+                unsafe {
+                    let at = out.start.add(i * OUTER * out.columns + j * OUTER);
+                    let size = (height.min(2 * OUTER), width.min(2 * OUTER));
+                    cut_block(unit, at, out.columns, size, write, left, right);
                 }
             }
+        }
+    }
+}
+
+/// [`block`] of which only the first `size` rows and columns are wanted.
+///
+/// # Safety
+/// As there, for the wanted cells.
+unsafe fn cut_block(
+    unit: Unit,
+    out: *mut f32,
+    stride: usize,
+    size: (usize, usize),
+    write: Write,
+    left: [&[Tile]; 2],
+    right: [&[Tile]; 2],
+) {
+    if size == (2 * OUTER, 2 * OUTER) {
+        // SAFETY: a whole block fits at `out`, and it is ours.
+        return unsafe { block(unit, out, stride, write, left, right) };
+    }
+    let (height, width) = size;
+    let mut whole = Block([0.0; 4 * OUTER * OUTER]);
+    // SAFETY: `whole` is as large as a block.
+    unsafe {
+        block(
+            unit,
+            whole.0.as_mut_ptr(),
+            2 * OUTER,
+            Write::Replace,
+            left,
+            right,
+        )
+    };
+    for (row, sums) in whole.0.chunks_exact(2 * OUTER).take(height).enumerate() {
+        // SAFETY: the caller vouches for `height` rows of `width` numbers.
+        let cells = unsafe { std::slice::from_raw_parts_mut(out.add(row * stride), width) };
+        match write {
+            Write::Replace => cells.copy_from_slice(&sums[..width]),
+            Write::Add => cells
+                .iter_mut()
+                .zip(sums)
+                .for_each(|(cell, sum)| *cell += sum),
         }
     }
 }
