@@ -5,7 +5,7 @@
 //! `${NAME}` or `${NAME:-default}` from the environment.
 
 use crate::error::ConfigError;
-use crate::overrides::{self, Cell};
+use crate::overrides::{self, Arms, Cell};
 use indexmap::IndexMap;
 use serde::{Deserialize, Serialize};
 use serde_yaml::Value;
@@ -19,7 +19,7 @@ use syncabel_kb::select::Selection;
 use syncabel_kb::{BuildOptions, SourceFormat};
 use syncabel_train::{Composition, TrainConfig};
 
-/// An experiment: one run, or a sweep where `matrix` is given.
+/// An experiment: one run, or a sweep where `arms` or `matrix` are given.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Experiment {
@@ -56,6 +56,10 @@ pub struct Experiment {
     /// What counts as right, and the intervals.
     #[serde(default)]
     pub eval: EvalConfig,
+    /// Named arms that differ in more than one key: the dotted paths that each of them sets. A sweep runs every arm with
+    /// every combination of `matrix`.
+    #[serde(default)]
+    pub arms: Arms,
     /// Axes of a sweep: dotted path to the values it takes.
     #[serde(default)]
     pub matrix: IndexMap<String, Vec<Value>>,
@@ -410,13 +414,13 @@ impl ExperimentFile {
     pub fn cells(&self) -> Result<Vec<(Cell, Experiment)>, ConfigError> {
         let cell = |cell: Cell| {
             let mut tree = self.tree.clone();
-            for (path, value) in &cell.settings {
+            for (path, value) in &cell.changes {
                 overrides::set(&mut tree, path, value.clone())?;
             }
             let experiment = typed(&self.path, with_seeds(tree))?;
             Ok((cell, experiment))
         };
-        overrides::cells(&self.experiment.matrix)
+        overrides::cells(&self.experiment.arms, &self.experiment.matrix)
             .into_iter()
             .map(cell)
             .collect()

@@ -1,4 +1,4 @@
-//! Changes to a configuration before it is typed: `--set key=value` and the cells of `matrix:`.
+//! Changes to a configuration before it is typed: `--set key=value` and the cells of `arms:` and `matrix:`.
 //!
 //! Both speak dotted paths into the YAML tree (`train.learning_rate`). A path may create the last key (defaults are
 //! often left out of a file) but is checked when the tree is typed, so a misspelt path is refused like a misspelt key.
@@ -65,9 +65,18 @@ pub fn parse_assignment(text: &str) -> Result<(String, Value), ConfigError> {
 /// One cell of a sweep: what it sets, in the order of the file.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Cell {
-    /// Dotted path and value of each axis.
+    /// Name and value of each axis: [`ARM`] and the arm's name first where there are arms, then the dotted paths of the
+    /// matrix. What labels and tables show.
     pub settings: Vec<(String, Value)>,
+    /// Dotted paths and values that make the cell, those of its arm included.
+    pub changes: Vec<(String, Value)>,
 }
+
+/// The axis of [`cells`] that `arms:` makes.
+pub const ARM: &str = "arm";
+
+/// Named arms of a comparison that differ in more than one key: for each arm the dotted paths it sets.
+pub type Arms = IndexMap<String, IndexMap<String, Value>>;
 
 impl Cell {
     /// A folder name that tells the cell apart: `strategy=interleaved,seed=2`; `single` for an experiment without a
@@ -93,16 +102,28 @@ impl Cell {
     }
 }
 
-/// All combinations of the axes, the last axis varying fastest. An empty matrix gives one cell that sets nothing.
-pub fn cells(matrix: &IndexMap<String, Vec<Value>>) -> Vec<Cell> {
-    let mut cells = vec![Cell {
+/// All combinations of the arms and the axes, the last axis varying fastest. Without either there is one cell that changes
+/// nothing.
+pub fn cells(arms: &Arms, matrix: &IndexMap<String, Vec<Value>>) -> Vec<Cell> {
+    let nothing = Cell {
         settings: Vec::new(),
-    }];
+        changes: Vec::new(),
+    };
+    let arm = |(name, changes): (&String, &IndexMap<String, Value>)| Cell {
+        settings: vec![(ARM.to_owned(), Value::from(name.as_str()))],
+        changes: changes.iter().map(|(p, v)| (p.clone(), v.clone())).collect(),
+    };
+    let mut cells = if arms.is_empty() {
+        vec![nothing]
+    } else {
+        arms.iter().map(arm).collect()
+    };
     for (path, values) in matrix {
         let extend = |cell: &Cell, value: &Value| {
-            let mut settings = cell.settings.clone();
-            settings.push((path.clone(), value.clone()));
-            Cell { settings }
+            let mut cell = cell.clone();
+            cell.settings.push((path.clone(), value.clone()));
+            cell.changes.push((path.clone(), value.clone()));
+            cell
         };
         cells = cells
             .iter()
@@ -161,7 +182,7 @@ mod tests {
             vec![Value::from("human_only"), Value::from("combined")],
         );
         matrix.insert("seed".to_owned(), vec![Value::from(1), Value::from(2)]);
-        let labels: Vec<String> = cells(&matrix).iter().map(Cell::label).collect();
+        let labels: Vec<String> = cells(&Arms::new(), &matrix).iter().map(Cell::label).collect();
         assert_eq!(
             labels,
             [
@@ -171,7 +192,23 @@ mod tests {
                 "strategy=combined,seed=2"
             ]
         );
-        assert_eq!(cells(&IndexMap::new()).len(), 1);
+        assert_eq!(cells(&Arms::new(), &IndexMap::new()).len(), 1);
+    }
+
+    #[test]
+    fn an_arm_is_shown_by_its_name_and_changes_all_its_keys() {
+        let arms: Arms = serde_yaml::from_str(
+            "{long: {train.epochs: 2, composition.strategy: combined}, short: {train.epochs: 1}}",
+        )
+        .unwrap();
+        let mut matrix = IndexMap::new();
+        matrix.insert("seed".to_owned(), vec![Value::from(1), Value::from(2)]);
+        let cells = cells(&arms, &matrix);
+        let labels: Vec<String> = cells.iter().map(Cell::label).collect();
+        assert_eq!(labels, ["arm=long,seed=1", "arm=long,seed=2", "arm=short,seed=1", "arm=short,seed=2"]);
+        let changed: Vec<&str> = cells[1].changes.iter().map(|(path, _)| path.as_str()).collect();
+        assert_eq!(changed, ["train.epochs", "composition.strategy", "seed"]);
+        assert_eq!(cells[3].value("arm").as_deref(), Some("short"));
     }
 
     #[test]

@@ -4,7 +4,7 @@
 use crate::config::{ConceptChoice, Experiment, ExperimentFile, SynthConfig, resolve_path};
 use crate::error::BadInput;
 use crate::human::{self, HumanCorpus};
-use crate::machine::{Machine, git_revision, peak_rss_mib};
+use crate::machine::{Machine, git_revision};
 use crate::overrides::Cell;
 use crate::progress;
 use crate::stage::{StageDir, StageStore, write_atomically};
@@ -71,8 +71,8 @@ pub struct Cost {
     pub train_seconds: f64,
     /// Mentions linked per second, prompt to answer.
     pub mentions_per_second: f64,
-    /// Highest resident memory of the process so far, in MiB.
-    pub peak_rss_mib: u64,
+    /// Highest resident memory while training, in MB.
+    pub train_peak_mb: u64,
 }
 
 /// Where things lie on disk.
@@ -393,6 +393,7 @@ impl CellRun<'_> {
             steps: outcome.steps,
             tokens: outcome.tokens,
             train_seconds: outcome.elapsed_s,
+            train_peak_mb: outcome.peak_mb,
             ..Cost::default()
         })
     }
@@ -507,10 +508,7 @@ impl CellRun<'_> {
             label: self.cell.label(),
             settings: self.cell.settings.iter().map(setting).collect(),
             metrics,
-            cost: Cost {
-                peak_rss_mib: peak_rss_mib(),
-                ..cost
-            },
+            cost,
         };
         write_atomically(
             &self.folder.join("metrics.json"),

@@ -259,6 +259,7 @@ fn budget(cost: &Cost) -> Vec<(String, String)> {
             "training minutes",
             format!("{:.1}", cost.train_seconds / 60.0),
         ),
+        ("peak MB", cost.train_peak_mb.to_string()),
         ("mentions/s", format!("{:.1}", cost.mentions_per_second)),
     ]
     .map(|(name, value)| {

@@ -87,6 +87,9 @@ pub struct OutcomeRecord {
     pub examples_shown: u64,
     /// Seconds over all sessions.
     pub elapsed_s: f64,
+    /// Highest resident memory of all steps, in MB.
+    #[serde(default)]
+    pub peak_mb: u64,
     /// Checkpoint to link with, relative to the stage: the best on the validation part, or the last without one.
     pub checkpoint: PathBuf,
     /// Every evaluation on the validation part.
@@ -106,11 +109,13 @@ pub fn write_outcome(folder: &Path, outcome: &TrainOutcome) -> Result<()> {
         .best
         .as_ref()
         .map_or(&outcome.last, |(best, _)| best);
+    let log = read_log(&folder.join("train_log.jsonl"))?;
     let record = OutcomeRecord {
         steps: outcome.steps,
         tokens: outcome.tokens,
-        examples_shown: examples_shown(&folder.join("train_log.jsonl"))?,
+        examples_shown: log.iter().map(|r| r.examples).sum(),
         elapsed_s: outcome.elapsed_s,
+        peak_mb: log.iter().map(|r| r.rss_mb).max().unwrap_or(0),
         checkpoint: chosen.strip_prefix(folder).unwrap_or(chosen).to_owned(),
         evaluations: outcome.evaluations.clone(),
         engine: outcome.engine.to_owned(),
@@ -154,8 +159,4 @@ pub fn read_log(path: &Path) -> Result<Vec<StepRecord>> {
             .with_context(|| format!("{}:{}: not a step record", path.display(), i + 1))
     };
     text.lines().enumerate().map(record).collect()
-}
-
-fn examples_shown(log: &Path) -> Result<u64> {
-    Ok(read_log(log)?.iter().map(|r| r.examples).sum())
 }
