@@ -1,4 +1,4 @@
-//! How fast is one optimizer step, with the fused CPU engine and with burn's autodiff?
+//! How fast is one optimizer step, with the fused CPU engine (float32 and bfloat16 products) and with burn's autodiff?
 //!
 //! ```text
 //! cargo bench -p syncabel-benches --bench training_step
@@ -8,6 +8,7 @@
 //! Throughput counts tokens, padding not. Names say the model, the batch and where loss is: `loss=all` on every token (what
 //! the PyTorch reference measures), `loss=completion` on the last 8 of about 56, as in real training. The SmolLM2-135M shape
 //! (random weights) takes minutes and 4 GB, so it is opt-in. Peak memory goes to stderr.
+//! `scripts/compare_training.py` runs the 4 x 128 case and the same step in PyTorch in turns.
 
 use std::time::Duration;
 
@@ -18,7 +19,8 @@ use syncabel_corpus::Origin;
 use syncabel_corpus::marked::Example;
 use syncabel_model::{Checkpoint, LlamaConfig, TextTokenizer};
 use syncabel_train::{
-    Composition, EngineChoice, Point, Progress, StepUpdate, Strategy, TrainConfig, compose, train,
+    Composition, EngineChoice, Point, Precision, Progress, StepUpdate, Strategy, TrainConfig,
+    compose, train,
 };
 use tokenizers::Tokenizer;
 use tokenizers::models::bpe::{BPE, Vocab};
@@ -176,16 +178,23 @@ fn training_step(criterion: &mut Criterion) {
             .sampling_mode(SamplingMode::Flat);
         group.warm_up_time(Duration::from_millis(1));
         group.throughput(Throughput::Elements((case.batch * case.length) as u64));
-        for engine in [EngineChoice::Fused, EngineChoice::Burn] {
+        for (engine, precision) in [
+            (EngineChoice::Fused, Precision::F32),
+            (EngineChoice::Fused, Precision::Bf16),
+            (EngineChoice::Burn, Precision::F32),
+        ] {
             let config = TrainConfig {
                 engine,
+                precision,
                 batch_examples: case.batch,
                 max_length: case.length.max(128),
                 learning_rate: 1e-4,
                 checkpoint_every_steps: None,
                 ..TrainConfig::default()
             };
-            let id = BenchmarkId::from_parameter(format!("engine={engine:?}").to_lowercase());
+            let id = BenchmarkId::from_parameter(
+                format!("engine={engine:?}/{precision:?}").to_lowercase(),
+            );
             group.bench_function(id, |bencher| {
                 let model = || checkpoint(case.shape.clone());
                 bencher.iter_custom(|steps| time_steps(&model, &data, &config, steps));

@@ -150,7 +150,7 @@ multiversion! {
     fn rms_norm_rows(out: &mut [f32], scales: &mut [f32], x: &[f32], gamma: &[f32], eps: f32) {
         let width = gamma.len();
         for ((out, x), scale) in out.chunks_exact_mut(width).zip(x.chunks_exact(width)).zip(scales) {
-            *scale = 1.0 / (sum(width, |i| x[i] * x[i]) / width as f32 + eps).sqrt();
+            *scale = 1.0 / (sum([x], |[x]| x * x) / width as f32 + eps).sqrt();
             for i in 0..width {
                 out[i] = x[i] * *scale * gamma[i];
             }
@@ -170,7 +170,7 @@ multiversion! {
         let width = gamma.len();
         let dgamma = &mut dgamma[..width];
         for (((dx, dy), x), &scale) in dx.chunks_exact_mut(width).zip(dy.chunks_exact(width)).zip(x.chunks_exact(width)).zip(scales) {
-            let along = sum(width, |i| dy[i] * gamma[i] * x[i]) * scale * scale * scale / width as f32;
+            let along = sum([dy, gamma, x], |[dy, gamma, x]| dy * gamma * x) * scale * scale * scale / width as f32;
             for i in 0..width {
                 dx[i] += scale * gamma[i] * dy[i] - along * x[i];
                 dgamma[i] += dy[i] * x[i] * scale;
@@ -213,11 +213,11 @@ multiversion! {
     /// Replaces a row by `exp(x - largest)`; returns their sum and the mean of the row before.
     fn exponentials(row: &mut [f32], largest: f32) -> (f32, f32) {
         let len = row.len();
-        let mean = sum(len, |i| row[i]) / len as f32;
+        let mean = sum([row], |[x]| x) / len as f32;
         for x in row.iter_mut() {
             *x = exp(*x - largest);
         }
-        (sum(len, |i| row[i]), mean)
+        (sum([row], |[x]| x), mean)
     }
 
     fn scaled_minus(row: &mut [f32], factor: f32, minus: f32) {
@@ -234,7 +234,7 @@ multiversion! {
             for x in seen.iter_mut() {
                 *x = exp(*x - largest);
             }
-            let total = 1.0 / sum(seen.len(), |i| seen[i]);
+            let total = 1.0 / sum([seen], |[x]| x);
             for x in seen {
                 *x *= total;
             }
@@ -244,7 +244,7 @@ multiversion! {
     fn causal_softmax_backward_rows(gradient: &mut [f32], probabilities: &[f32], width: usize, scale: f32) {
         for (gradient, p) in gradient.chunks_exact_mut(width).zip(probabilities.chunks_exact(width)) {
             // Future cells have probability 0, so they need no case of their own.
-            let along = sum(width, |i| gradient[i] * p[i]);
+            let along = sum([gradient, p], |[g, p]| g * p);
             for i in 0..width {
                 gradient[i] = p[i] * (gradient[i] - along) * scale;
             }

@@ -66,18 +66,29 @@ pub fn exp(x: f32) -> f32 {
     fraction * f32::from_bits(((exponent + 127) << 23) as u32)
 }
 
-/// Sums `f(i)` over `0..len` in [`LANES`] fixed partial sums.
+/// Sums `f` over the numbers that stand at the same place in each row, in [`LANES`] fixed partial sums.
+///
+/// # Panics
+/// When a row is shorter than the first one.
 #[inline(always)]
-pub fn sum(len: usize, f: impl Fn(usize) -> f32) -> f32 {
+pub fn sum<const N: usize>(rows: [&[f32]; N], f: impl Fn([f32; N]) -> f32) -> f32 {
+    let len = rows[0].len();
+    let rows = rows.map(|row| &row[..len]);
     let mut lanes = [0.0f32; LANES];
     let whole = len / LANES * LANES;
     for start in (0..whole).step_by(LANES) {
+        // Blocks of known length: bounds are checked once a block, or the loop would not vectorise.
+        let blocks = rows.map(|row| {
+            row[start..]
+                .first_chunk::<LANES>()
+                .expect("start is before whole")
+        });
         for (lane, total) in lanes.iter_mut().enumerate() {
-            *total += f(start + lane);
+            *total += f(blocks.map(|block| block[lane]));
         }
     }
     for i in whole..len {
-        lanes[i - whole] += f(i);
+        lanes[i - whole] += f(rows.map(|row| row[i]));
     }
     let mut width = LANES / 2;
     while width > 0 {
@@ -127,7 +138,7 @@ mod tests {
     fn sums_and_maxima_cover_tails() {
         for len in 0..70 {
             let row: Vec<f32> = (0..len).map(|i| ((i * 37) % 11) as f32 - 5.0).collect();
-            assert_eq!(sum(len, |i| row[i]), row.iter().sum::<f32>());
+            assert_eq!(sum([&row], |[x]| x), row.iter().sum::<f32>());
             assert_eq!(
                 max(&row),
                 row.iter().copied().fold(f32::NEG_INFINITY, f32::max)

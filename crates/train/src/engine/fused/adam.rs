@@ -70,7 +70,7 @@ struct AdamNumbers {
 
 multiversion! {
     fn squares(x: &[f32]) -> f32 {
-        sum(x.len(), |i| x[i] * x[i])
+        sum([x], |[x]| x * x)
     }
 
     fn adam_numbers(weights: &mut [f32], gradient: &mut [f32], first: &mut [f32], second: &mut [f32], n: &AdamNumbers) {
