@@ -64,8 +64,8 @@ pub use link::{GoldRule, LinkOptions, Linker, NIL, NO_CODE};
 #[cfg(feature = "model")]
 pub use llama::LlamaSteps;
 pub use search::{
-    Constraint, EarlyStopping, Hypothesis, Query, SearchOptions, SpecialTokens, beam_search,
-    log_normalizer,
+    Constraint, EarlyStopping, Hypothesis, PoolModel, Query, Run, Scores, Scoring, SearchOptions,
+    SpecialTokens, State, Strategy, Wanted, Work, beam_search, log_normalizer, search,
 };
 pub use step::StepModel;
 pub use tokenizer::Tokenizer;

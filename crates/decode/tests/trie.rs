@@ -236,8 +236,21 @@ fn open_and_verify(path: &std::path::Path) -> Result<Trie, Error> {
 fn a_file_of_an_older_version_is_refused_with_the_way_out() {
     let path = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/data/version_1.trie");
     let error = Trie::open_any(&path).unwrap_err();
-    assert!(matches!(error, Error::Version { found: 1, expected: 2, .. }), "{error}");
-    assert!(error.to_string().contains("build the trie again"), "{error}");
+    assert!(
+        matches!(
+            error,
+            Error::Version {
+                found: 1,
+                expected: 2,
+                ..
+            }
+        ),
+        "{error}"
+    );
+    assert!(
+        error.to_string().contains("build the trie again"),
+        "{error}"
+    );
 }
 
 #[test]
@@ -248,10 +261,16 @@ fn tokens_of_a_large_vocabulary_need_32_bits() {
         let shifted = |text: &str| letters(text).iter().map(|t| t + offset).collect();
         let trie = Trie::from_names(&entries(&names), &shifted, 1, digest, digest).unwrap();
         for name in &names[0] {
-            assert!(trie.lookup(GROUP, &shifted(name)).is_some(), "{name} + {offset}");
+            assert!(
+                trie.lookup(GROUP, &shifted(name)).is_some(),
+                "{name} + {offset}"
+            );
         }
         let wide = offset + 27 >= 65_535;
-        assert_eq!(trie.stats().parts[0].bytes, trie.node_count() as u64 * if wide { 4 } else { 2 });
+        assert_eq!(
+            trie.stats().parts[0].bytes,
+            trie.node_count() as u64 * if wide { 4 } else { 2 }
+        );
         assert!(trie.lookup(GROUP, &[offset]).is_none());
     }
 }
@@ -285,8 +304,14 @@ fn a_changed_byte_anywhere_is_an_error() {
         if let Ok(damaged) = Trie::open_any(&path) {
             // Whoever does not ask gets wrong names, never a panic or a walk without end.
             for node in 0..damaged.node_count() as u32 + 2 {
-                let _ = (damaged.terminal(NodeId(node)), damaged.children(NodeId(node)).iter().count());
-                let _ = (damaged.child(NodeId(node), 2), damaged.only_concept_below(NodeId(node)));
+                let _ = (
+                    damaged.terminal(NodeId(node)),
+                    damaged.children(NodeId(node)).iter().count(),
+                );
+                let _ = (
+                    damaged.child(NodeId(node), 2),
+                    damaged.only_concept_below(NodeId(node)),
+                );
             }
         }
         kinds.insert(match open_and_verify(&path).unwrap_err() {

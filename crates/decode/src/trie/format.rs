@@ -476,7 +476,11 @@ fn locate(
             .iter()
             .find(|entry| entry.kind == kind)
             .ok_or_else(|| format!("part {name:?} is missing"))?;
-        let width = if part == TOKEN && narrow { NARROW } else { width };
+        let width = if part == TOKEN && narrow {
+            NARROW
+        } else {
+            width
+        };
         if entry.width != width || entry.bytes != expected[part] {
             return Err(format!(
                 "part {name:?} has {} bytes of width {}, expected {} of width {width}",
