@@ -50,6 +50,7 @@
 //! # Ok::<(), Error>(())
 //! ```
 
+mod engine;
 mod error;
 mod link;
 #[cfg(feature = "model")]
