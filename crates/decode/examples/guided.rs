@@ -26,8 +26,8 @@ use std::path::Path;
 use std::time::Instant;
 
 use syncabel_decode::{
-    Constraint, Hypothesis, LlamaSteps, NameEntry, Query, Scoring, SearchOptions, Strategy, Tokenizer,
-    Trie, Work, beam_search, search,
+    Constraint, Hypothesis, LlamaSteps, NameEntry, Query, Scoring, SearchOptions, Strategy,
+    Tokenizer, Trie, Work, beam_search, search,
 };
 use syncabel_kb::{ConceptId, Digest, GroupId, NameId};
 use syncabel_model::{ModelSource, Precision, TextTokenizer, device, load, load_cpu};
@@ -69,14 +69,24 @@ fn main() -> Result<(), Failure> {
                 let mut found = Vec::new();
                 for part in queries.chunks(settings.batch) {
                     let guided = Constraint::Guided(&trie);
-                    found.extend(beam_search(&mut steps, part, guided, special, &settings.search)?);
+                    found.extend(beam_search(
+                        &mut steps,
+                        part,
+                        guided,
+                        special,
+                        &settings.search,
+                    )?);
                 }
                 Ok((found, None))
             };
             (timed(&queries, settings.repeats, run)?, trie, special)
         }
         engine => {
-            let precision = if engine == "bf16" { Precision::Bf16 } else { Precision::F32 };
+            let precision = if engine == "bf16" {
+                Precision::Bf16
+            } else {
+                Precision::F32
+            };
             let mut model = load_cpu(&source, precision)?;
             let (trie, queries) = prepare(&model.tokenizer, &names, &prompts)?;
             let special = Tokenizer::special(&model.tokenizer);
@@ -86,7 +96,15 @@ fn main() -> Result<(), Failure> {
                 let mut done = |query: usize, answers| found[query] = answers;
                 let guided = Constraint::Guided(&trie);
                 let options = &settings.search;
-                let work = search(engine, queries, guided, special, options, settings.batch, &mut done)?;
+                let work = search(
+                    engine,
+                    queries,
+                    guided,
+                    special,
+                    options,
+                    settings.batch,
+                    &mut done,
+                )?;
                 Ok((found, Some(work)))
             };
             (timed(&queries, settings.repeats, run)?, trie, special)
@@ -97,7 +115,9 @@ fn main() -> Result<(), Failure> {
         let mut candidates = Vec::new();
         for answer in found {
             let tokens: Vec<u32> = answer.names(&special).flatten().copied().collect();
-            let terminal = trie.lookup(GROUP, &tokens).ok_or("an answer that is no name")?;
+            let terminal = trie
+                .lookup(GROUP, &tokens)
+                .ok_or("an answer that is no name")?;
             candidates.push((&names[terminal.name.0 as usize], answer.score));
         }
         let line = serde_json::json!({ "prompt": prompt, "candidates": candidates });
@@ -166,7 +186,12 @@ fn timed(
     mut run: impl FnMut(&[Query]) -> Result<(Vec<Vec<Hypothesis>>, Option<Work>), Failure>,
 ) -> Result<Outcome, Failure> {
     let mut order: Vec<usize> = (0..queries.len()).collect();
-    order.sort_by_key(|&i| (std::cmp::Reverse(queries[i].prompt.len()), queries[i].prompt.clone()));
+    order.sort_by_key(|&i| {
+        (
+            std::cmp::Reverse(queries[i].prompt.len()),
+            queries[i].prompt.clone(),
+        )
+    });
     let sorted: Vec<Query> = order.iter().map(|&i| queries[i].clone()).collect();
     let mut seconds = Vec::new();
     let mut last = (Vec::new(), None);
@@ -196,7 +221,10 @@ fn report(settings: &Settings, mentions: usize, work: Option<Work>, mut seconds:
         "work": work,
     });
     println!("{line}");
-    eprintln!("{mentions} mentions in {median:.2} s: {:.2} mentions/s", mentions as f64 / median);
+    eprintln!(
+        "{mentions} mentions in {median:.2} s: {:.2} mentions/s",
+        mentions as f64 / median
+    );
 }
 
 /// The most memory that this process ever held, where the system says so.

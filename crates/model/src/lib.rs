@@ -66,7 +66,7 @@ mod weights;
 pub use checkpoint::{Checkpoint, ModelSource, load, save};
 pub use config::{LlamaConfig, RopeScaling};
 pub use cpu::{CpuModel, load_cpu};
-pub use device::device;
+pub use device::{device, is_cpu};
 pub use error::Error;
 pub use llama::Llama;
 pub use packing::Packing;

@@ -79,6 +79,29 @@ pub struct Work {
     pub forced_rows: u64,
 }
 
+impl std::ops::AddAssign for Work {
+    fn add_assign(&mut self, other: Self) {
+        self.passes += other.passes;
+        self.prompt_tokens += other.prompt_tokens;
+        self.rows += other.rows;
+        self.forced_rows += other.forced_rows;
+    }
+}
+
+impl<M: PoolModel + ?Sized> PoolModel for &mut M {
+    fn vocab_size(&self) -> usize {
+        (**self).vocab_size()
+    }
+
+    fn forward(&mut self, runs: &[Run], scoring: Scoring) -> Result<Vec<Scores>, Error> {
+        (**self).forward(runs, scoring)
+    }
+
+    fn close(&mut self, mention: usize) {
+        (**self).close(mention);
+    }
+}
+
 impl Work {
     fn count(&mut self, runs: &[Run]) {
         self.passes += 1;
