@@ -50,6 +50,7 @@
 //! # Ok::<(), Error>(())
 //! ```
 
+mod engine;
 mod error;
 mod link;
 #[cfg(feature = "model")]
@@ -60,12 +61,15 @@ mod tokenizer;
 pub mod trie;
 
 pub use error::Error;
-pub use link::{GoldRule, LinkOptions, Linker, NIL, NO_CODE};
+pub use link::{
+    Calibration, CalibrationReport, ConceptRule, Explanation, GoldRule, LinkOptions, Linker, NIL,
+    NO_CODE, Piece,
+};
 #[cfg(feature = "model")]
-pub use llama::LlamaSteps;
+pub use llama::{LinkModel, LlamaSteps};
 pub use search::{
-    Constraint, EarlyStopping, Hypothesis, Query, SearchOptions, SpecialTokens, beam_search,
-    log_normalizer,
+    Constraint, EarlyStopping, Hypothesis, PoolModel, Query, Run, Scores, Scoring, SearchOptions,
+    SpecialTokens, State, Strategy, Wanted, Work, beam_search, log_normalizer, search,
 };
 pub use step::StepModel;
 pub use tokenizer::Tokenizer;

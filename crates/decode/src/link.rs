@@ -8,9 +8,10 @@
 //! | `Candidates` | every answer of the search, best first; names of one concept stay apart; score = `exp` of the answer's length-normalised log-probability, `(p_1 ... p_n)^(1/n)` |
 //! | `Prediction_beam_score` | the score of the best candidate |
 //! | `Prediction_score` | `exp` of the mean log-probability of the best answer's tokens without end and separators |
-//! | `Margin` | length-normalised log-probability of the best answer minus that of the best one with another code, in nats, so never negative; empty when every candidate has the same code |
-//! | `Probability` | empty: needs calibration on held-out data |
+//! | `Margin` | lead of the predicted concept over the next one in nats, by what [`ConceptRule`] compares, so never negative; empty when every candidate has the same code |
+//! | `Probability` | that the predicted concept is right, by a [`Calibration`] fitted on held-out data; empty without one |
 
+mod calibration;
 mod gold;
 
 use std::cmp::Reverse;
@@ -20,9 +21,13 @@ use syncabel_corpus::marked::{MarkedMention, SEP};
 use syncabel_corpus::predictions::{Candidate, Prediction};
 use syncabel_kb::{ConceptId, GroupId, Kb};
 
-use crate::search::{Constraint, Hypothesis, Query, SearchOptions, SpecialTokens, beam_search};
-use crate::{Error, StepModel, Tokenizer, Trie};
+use crate::search::{
+    Constraint, Hypothesis, PoolModel, Query, SearchOptions, SpecialTokens, Work, beam_search,
+    search,
+};
+use crate::{Error, NodeId, StepModel, Tokenizer, Trie};
 
+pub use calibration::{Calibration, CalibrationReport};
 pub use gold::GoldRule;
 
 /// The code of "no answer".
@@ -39,6 +44,12 @@ pub struct LinkOptions {
     pub search: SearchOptions,
     /// Mentions decoded together. Answers do not depend on it, memory does.
     pub batch: usize,
+    /// How names decide about concepts.
+    pub concepts: ConceptRule,
+    /// Turns scores into probabilities.
+    pub calibration: Option<Calibration>,
+    /// An answer that is less probable than this becomes [`NIL`]; its candidates stay. Needs a calibration.
+    pub min_probability: Option<f64>,
     /// What the `code` column says is right.
     pub gold: GoldRule,
 }
@@ -48,9 +59,50 @@ impl Default for LinkOptions {
         Self {
             search: SearchOptions::default(),
             batch: 16,
+            concepts: ConceptRule::default(),
+            calibration: None,
+            min_probability: None,
             gold: GoldRule::default(),
         }
     }
+}
+
+/// How names decide about concepts.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum ConceptRule {
+    /// The best name's concept is predicted; concepts are compared by the score of their best name.
+    #[default]
+    BestName,
+    /// Probabilities of a concept's names among the candidates are summed, and the largest sum is predicted, by its best
+    /// name. A lower bound of the concept's probability: names that are no candidate are missing.
+    SummedNames,
+}
+
+/// What a linker knows beyond a prediction, for people.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Explanation {
+    /// The candidates of the prediction, token by token.
+    pub candidates: Vec<Vec<Piece>>,
+}
+
+/// One token of a candidate.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Piece {
+    /// What it spells; nothing for the end of sequence.
+    pub text: String,
+    /// Its log-probability, in nats.
+    pub log_prob: f32,
+    /// Whether the trie allowed nothing else.
+    pub forced: bool,
+}
+
+/// What decodes.
+enum Model<'a> {
+    /// One token a pass.
+    Steps(Box<dyn StepModel + 'a>),
+    /// Mentions come and go.
+    Pool(Box<dyn PoolModel + 'a>),
 }
 
 /// Links mentions to the concepts of a knowledge base.
@@ -58,11 +110,12 @@ impl Default for LinkOptions {
 /// With a trie the search is guided, without one it is free and answers are looked up by their text. Prompts are
 /// decoded in batches of like length, equal prompts once; answers come in the order of the mentions.
 pub struct Linker<'a> {
-    model: Box<dyn StepModel + 'a>,
+    model: Model<'a>,
     tokenizer: &'a dyn Tokenizer,
     kb: &'a Kb,
     trie: Option<&'a Trie>,
     options: LinkOptions,
+    work: Work,
 }
 
 impl<'a> Linker<'a> {
@@ -77,14 +130,48 @@ impl<'a> Linker<'a> {
         trie: Option<&'a Trie>,
         options: LinkOptions,
     ) -> Result<Self, Error> {
+        Self::with(Model::Steps(model), tokenizer, kb, trie, options)
+    }
+
+    /// A linker over a model that takes many mentions at once, such as the CPU engine.
+    ///
+    /// # Errors
+    /// As [`Linker::with_model`].
+    pub fn with_pool(
+        model: Box<dyn PoolModel + 'a>,
+        tokenizer: &'a dyn Tokenizer,
+        kb: &'a Kb,
+        trie: Option<&'a Trie>,
+        options: LinkOptions,
+    ) -> Result<Self, Error> {
+        Self::with(Model::Pool(model), tokenizer, kb, trie, options)
+    }
+
+    fn with(
+        model: Model<'a>,
+        tokenizer: &'a dyn Tokenizer,
+        kb: &'a Kb,
+        trie: Option<&'a Trie>,
+        options: LinkOptions,
+    ) -> Result<Self, Error> {
         if let Some(trie) = trie {
             trie.check_digests(kb.digest(), &tokenizer.digest())?;
         }
+        let refuse = |key, reason| Err(Error::Option { key, reason });
         if options.batch == 0 {
-            return Err(Error::Option {
-                key: "batch",
-                reason: "must be at least 1 mention",
-            });
+            return refuse("batch", "must be at least 1 mention");
+        }
+        match options.min_probability {
+            Some(least) if !(0.0..=1.0).contains(&least) => {
+                return refuse("min_probability", "must lie between 0 and 1");
+            }
+            Some(_) if options.calibration.is_none() => {
+                return refuse(
+                    "min_probability",
+                    "needs a calibration: scores alone are no probabilities; fit one on held-out predictions",
+                );
+            }
+            _ => {}
         }
         Ok(Self {
             model,
@@ -92,7 +179,13 @@ impl<'a> Linker<'a> {
             kb,
             trie,
             options,
+            work: Work::default(),
         })
+    }
+
+    /// What the model has read so far; nothing is counted over a [`StepModel`].
+    pub fn work(&self) -> Work {
+        self.work
     }
 
     /// Links all `mentions`; predictions in the same order.
@@ -113,27 +206,55 @@ impl<'a> Linker<'a> {
         mentions: &[MarkedMention],
         progress: &mut dyn FnMut(usize),
     ) -> Result<Vec<Prediction>, Error> {
+        let linked = self.link_and(mentions, progress, &mut |_, _, _| ())?;
+        Ok(linked
+            .into_iter()
+            .map(|(prediction, ())| prediction)
+            .collect())
+    }
+
+    /// [`Linker::link`], with what a person wants to know about each answer.
+    ///
+    /// # Errors
+    /// As [`Linker::link`].
+    pub fn link_explained(
+        &mut self,
+        mentions: &[MarkedMention],
+    ) -> Result<Vec<(Prediction, Explanation)>, Error> {
+        self.link_and(mentions, &mut |_| (), &mut |linker, query, found| {
+            linker.explain(query, found)
+        })
+    }
+
+    /// Links, and asks `more` once for all mentions of one query.
+    fn link_and<T: Clone>(
+        &mut self,
+        mentions: &[MarkedMention],
+        progress: &mut dyn FnMut(usize),
+        more: &mut dyn FnMut(&Self, &Query, &[Hypothesis]) -> T,
+    ) -> Result<Vec<(Prediction, T)>, Error> {
         let queries = mentions
             .iter()
             .map(|mention| self.query(mention))
             .collect::<Result<Vec<_>, _>>()?;
-        let work = group_equal(&queries);
-        let mut predictions = vec![Prediction::default(); mentions.len()];
+        let padded = matches!(self.model, Model::Steps(_));
+        let work = group_equal(&queries, padded);
+        let distinct: Vec<Query> = work.iter().map(|same| queries[same[0]].clone()).collect();
         let mut done = 0;
-        for batch in work.chunks(self.options.batch) {
-            let asked: Vec<Query> = batch.iter().map(|same| queries[same[0]].clone()).collect();
-            let found = self.search(&asked)?;
-            for (same, found) in batch.iter().zip(&found) {
-                let answers = self.answers(&queries[same[0]], found);
-                for &mention in same {
-                    predictions[mention] =
-                        self.prediction(&mentions[mention], &queries[mention], &answers);
-                }
-                done += same.len();
-            }
+        let found = self.search(&distinct, &mut |query| {
+            done += work[query].len();
             progress(done);
+        })?;
+        let mut linked: Vec<Option<(Prediction, T)>> = vec![None; mentions.len()];
+        for ((same, query), found) in work.iter().zip(&distinct).zip(&found) {
+            let answers = self.answers(query, found);
+            let more = more(self, query, found);
+            for &mention in same {
+                let prediction = self.prediction(&mentions[mention], query, &answers);
+                linked[mention] = Some((prediction, more.clone()));
+            }
         }
-        Ok(predictions)
+        Ok(linked.into_iter().flatten().collect())
     }
 
     /// Prompt and groups of a mention.
@@ -158,15 +279,86 @@ impl<'a> Linker<'a> {
         })
     }
 
-    fn search(&mut self, queries: &[Query]) -> Result<Vec<Vec<Hypothesis>>, Error> {
+    /// Answers to every query; `done` hears of each one that is finished.
+    fn search(
+        &mut self,
+        queries: &[Query],
+        done: &mut dyn FnMut(usize),
+    ) -> Result<Vec<Vec<Hypothesis>>, Error> {
         let constraint = self.trie.map_or(Constraint::Free, Constraint::Guided);
-        beam_search(
-            self.model.as_mut(),
-            queries,
-            constraint,
-            self.tokenizer.special(),
-            &self.options.search,
-        )
+        let (special, options) = (self.tokenizer.special(), &self.options.search);
+        let batch = self.options.batch;
+        match &mut self.model {
+            Model::Steps(model) => {
+                let mut found = Vec::with_capacity(queries.len());
+                for part in queries.chunks(batch) {
+                    let from = found.len();
+                    let model = model.as_mut();
+                    found.extend(beam_search(model, part, constraint, special, options)?);
+                    (from..found.len()).for_each(&mut *done);
+                }
+                Ok(found)
+            }
+            Model::Pool(model) => {
+                let mut found = vec![Vec::new(); queries.len()];
+                let model = model.as_mut();
+                let mut take = |query: usize, answers| {
+                    found[query] = answers;
+                    done(query);
+                };
+                self.work += search(
+                    model, queries, constraint, special, options, batch, &mut take,
+                )?;
+                Ok(found)
+            }
+        }
+    }
+
+    fn explain(&self, query: &Query, found: &[Hypothesis]) -> Explanation {
+        let candidates = found.iter().map(|answer| self.pieces(query, answer));
+        Explanation {
+            candidates: candidates.collect(),
+        }
+    }
+
+    fn pieces(&self, query: &Query, answer: &Hypothesis) -> Vec<Piece> {
+        let special = self.tokenizer.special();
+        let limit = self.options.search.multi_answer.unwrap_or(1);
+        let mut names = 0;
+        let mut node = self.root(query, names);
+        let scored = answer.tokens.iter().zip(&answer.token_log_probs);
+        scored
+            .map(|(&token, &log_prob)| {
+                let forced = self.trie.zip(node).is_some_and(|(trie, node)| {
+                    let ends = usize::from(trie.terminal(node).is_some());
+                    let separator = usize::from(special.sep.is_some() && names + 1 < limit);
+                    trie.children(node).len() + ends * (1 + separator) == 1
+                });
+                if Some(token) == special.sep {
+                    names += 1;
+                    node = self.root(query, names);
+                } else {
+                    node = self
+                        .trie
+                        .zip(node)
+                        .and_then(|(trie, node)| trie.child(node, token));
+                }
+                let text = if token == special.eos {
+                    String::new()
+                } else {
+                    self.tokenizer.decode(&[token])
+                };
+                Piece {
+                    text,
+                    log_prob,
+                    forced,
+                }
+            })
+            .collect()
+    }
+
+    fn root(&self, query: &Query, names: usize) -> Option<NodeId> {
+        self.trie?.root(query.group_of(names)?)
     }
 
     fn answers(&self, query: &Query, found: &[Hypothesis]) -> Vec<Answer> {
@@ -196,6 +388,7 @@ impl<'a> Linker<'a> {
             name: names.join(SEP),
             code: codes.join("+"),
             log_score: hypothesis.score,
+            sum_log_prob: hypothesis.sum_log_prob,
             token_probability: hypothesis.mean_token_probability(&special),
         }
     }
@@ -215,14 +408,13 @@ impl<'a> Linker<'a> {
 
     fn prediction(&self, mention: &MarkedMention, query: &Query, answers: &[Answer]) -> Prediction {
         let gold = gold::resolve(&mention.gold, self.kb, self.options.gold);
-        let best = answers.first();
-        let rival = best.and_then(|best| answers.iter().find(|answer| answer.code != best.code));
+        let (best, margin) = self.choose(answers);
         let candidate = |answer: &Answer| Candidate {
             name: answer.name.clone(),
             code: answer.code.clone(),
             score: answer.beam_score(),
         };
-        Prediction {
+        let mut prediction = Prediction {
             filename: mention.document.clone(),
             mention_id: mention.mention_id.clone(),
             label: mention.group.clone(),
@@ -239,10 +431,46 @@ impl<'a> Linker<'a> {
             predicted_code: best.map_or_else(|| NIL.to_owned(), |best| best.code.clone()),
             candidates: answers.iter().map(candidate).collect(),
             probability: None,
-            margin: best
-                .zip(rival)
-                .map(|(best, rival)| best.log_score - rival.log_score),
+            margin,
             extra: Vec::new(),
+        };
+        if let Some(calibration) = &self.options.calibration {
+            prediction.probability = calibration.probability(&prediction);
+            let improbable = prediction.probability.zip(self.options.min_probability);
+            if improbable.is_some_and(|(probability, least)| probability < least) {
+                prediction.predicted_code = NIL.to_owned();
+                prediction.prediction = String::new();
+            }
+        }
+        prediction
+    }
+
+    /// The answer to predict, and the lead of its concept over the next one.
+    fn choose<'s>(&self, answers: &'s [Answer]) -> (Option<&'s Answer>, Option<f64>) {
+        let Some(best) = answers.first() else {
+            return (None, None);
+        };
+        match self.options.concepts {
+            ConceptRule::BestName => {
+                let rival = answers.iter().find(|answer| answer.code != best.code);
+                (
+                    Some(best),
+                    rival.map(|rival| best.log_score - rival.log_score),
+                )
+            }
+            ConceptRule::SummedNames => {
+                // Candidates are few, and their order decides ties.
+                let mut sums: Vec<(&Answer, f64)> = Vec::new();
+                for answer in answers {
+                    match sums.iter_mut().find(|(first, _)| first.code == answer.code) {
+                        Some((_, sum)) => *sum += answer.sum_log_prob.exp(),
+                        None => sums.push((answer, answer.sum_log_prob.exp())),
+                    }
+                }
+                sums.sort_by(|a, b| b.1.total_cmp(&a.1));
+                let margin = sums.get(1).map(|next| sums[0].1.ln() - next.1.ln());
+                (Some(sums[0].0), margin)
+            }
         }
     }
 }
@@ -272,6 +500,7 @@ struct Answer {
     name: String,
     code: String,
     log_score: f64,
+    sum_log_prob: f64,
     token_probability: f64,
 }
 
@@ -281,12 +510,13 @@ impl Answer {
     }
 }
 
-/// Positions of equal queries together, long prompts first: batches of like length waste little padding, and if memory
-/// is short it shows at once.
-fn group_equal(queries: &[Query]) -> Vec<Vec<usize>> {
+/// Positions of equal queries together. Where prompts are padded to one length, long ones first: batches of like length
+/// waste little, and if memory is short it shows at once. Else in the order of their tokens, so that prompts which begin
+/// alike, as those of one sentence do, are open at the same time and share what they have in common.
+fn group_equal(queries: &[Query], padded: bool) -> Vec<Vec<usize>> {
     let key = |&i: &usize| {
         (
-            Reverse(queries[i].prompt.len()),
+            padded.then(|| Reverse(queries[i].prompt.len())),
             &queries[i].prompt,
             &queries[i].groups,
             i,
@@ -315,9 +545,13 @@ mod tests {
             query(&[2, 9], 0),
         ];
         assert_eq!(
-            group_equal(&queries),
+            group_equal(&queries, true),
             [vec![4], vec![1], vec![0, 2], vec![3]]
         );
-        assert!(group_equal(&[]).is_empty());
+        assert_eq!(
+            group_equal(&queries, false),
+            [vec![0, 2], vec![3], vec![4], vec![1]]
+        );
+        assert!(group_equal(&[], true).is_empty());
     }
 }

@@ -2,7 +2,9 @@
 
 use burn::tensor::{Int, Tensor, TensorData};
 use syncabel_kb::{Digest, Kb};
-use syncabel_model::{Checkpoint, Llama, LlamaConfig, Session, TextTokenizer};
+use syncabel_model::{
+    Checkpoint, CpuModel, Llama, LlamaConfig, ModelSource, Precision, Session, TextTokenizer,
+};
 
 use crate::{Error, LinkOptions, Linker, SpecialTokens, StepModel, Tokenizer, Trie};
 
@@ -151,6 +153,65 @@ impl<'a> Linker<'a> {
     ) -> Result<Self, Error> {
         let steps = LlamaSteps::new(&checkpoint.model, &checkpoint.config);
         Self::with_model(Box::new(steps), &checkpoint.tokenizer, kb, trie, options)
+    }
+}
+
+/// A loaded model, on whatever fits its device best: the CPU engine, or the tensor library on a GPU.
+#[derive(Debug)]
+pub enum LinkModel {
+    /// On the CPU.
+    Cpu(Box<CpuModel>),
+    /// On another device.
+    Device(Box<Checkpoint>),
+}
+
+impl LinkModel {
+    /// Loads a model for a device by its name, as [`syncabel_model::device`] knows them, and `cpu`. On CPUs `precision` says
+    /// how weights are kept; other devices keep float32.
+    ///
+    /// # Errors
+    /// As [`syncabel_model::load`] and [`syncabel_model::device`].
+    pub fn load(
+        source: &ModelSource,
+        device: &str,
+        precision: Precision,
+    ) -> Result<Self, syncabel_model::Error> {
+        if syncabel_model::is_cpu(device) {
+            let model = syncabel_model::load_cpu(source, precision)?;
+            return Ok(Self::Cpu(Box::new(model)));
+        }
+        let device = syncabel_model::device(device)?;
+        let checkpoint = syncabel_model::load(source, &device)?;
+        Ok(Self::Device(Box::new(checkpoint)))
+    }
+
+    /// Its tokenizer.
+    pub fn tokenizer(&self) -> &TextTokenizer {
+        match self {
+            Self::Cpu(model) => &model.tokenizer,
+            Self::Device(checkpoint) => &checkpoint.tokenizer,
+        }
+    }
+
+    /// A linker: guided by `trie`, or free without one.
+    ///
+    /// # Errors
+    /// As [`Linker::with_model`].
+    pub fn linker<'a>(
+        &'a mut self,
+        kb: &'a Kb,
+        trie: Option<&'a Trie>,
+        options: LinkOptions,
+    ) -> Result<Linker<'a>, Error> {
+        match self {
+            Self::Cpu(model) => {
+                let CpuModel {
+                    engine, tokenizer, ..
+                } = &mut **model;
+                Linker::with_pool(Box::new(engine), &*tokenizer, kb, trie, options)
+            }
+            Self::Device(checkpoint) => Linker::new(checkpoint, kb, trie, options),
+        }
     }
 }
 

@@ -16,11 +16,15 @@
 //! name ends in a node is one bit; names and concepts are kept only for those nodes, found by counting bits. The end
 //! of sequence is not a node: where the bit is set, it is allowed.
 //!
-//! **Cost.** 8 bytes a node, a fifth of a byte for bits and counts, and 8 bytes a name. MEDIC (76 thousand names in
-//! 314 thousand nodes) takes 3.2 MB; at five nodes a name, 7.4 million UMLS names take about 360 MB on disk and, being
-//! mapped, only the touched pages in memory. Building sorts the token sequences in parallel and walks them once level
-//! by level: no recursion, and no hash map whose order could leak into the file. The same names and tokenizer give the
-//! same bytes.
+//! Three bytes a node look ahead, so that a search need not: how far the nearest and the farthest end of a name are
+//! (the bounds of a best-first search under length normalisation), how many tokens follow without a choice (one
+//! forward pass reads them all), and whether everything below denotes one concept.
+//!
+//! **Cost.** 9 bytes a node (11 where tokens need 32 bits), a fifth of a byte for bits and counts, and 8 bytes a name.
+//! MEDIC (76 thousand names in 314 thousand nodes) takes 3.5 MB; names of UMLS size are measured by the bench
+//! `trie_umls`. [`Trie::open`] maps the file and reads its head, whatever the size. Building sorts the token sequences
+//! in parallel and walks them once level by level: no recursion, and no hash map whose order could leak into the file.
+//! The same names and tokenizer give the same bytes.
 
 mod build;
 mod format;
@@ -35,7 +39,7 @@ pub use format::{FORMAT_VERSION, MAGIC};
 pub use stats::{DepthStats, PartStats, TrieStats};
 
 use crate::Error;
-use format::Image;
+use format::{Image, Tokens};
 
 /// A state of the walk through a [`Trie`]; carried by the search from step to step.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -53,7 +57,7 @@ pub struct Terminal {
 /// The continuations of a node: tokens in ascending order, and the nodes they lead to.
 #[derive(Clone, Copy, Debug)]
 pub struct Children<'t> {
-    tokens: &'t [u32],
+    tokens: Tokens<'t>,
     first: u32,
 }
 
@@ -109,7 +113,7 @@ impl Trie {
         tokenizer_digest: Digest,
     ) -> Result<Self, Error> {
         let parts = build::build(groups, encode, eos)?;
-        let image = Image::assemble(&parts, eos, kb_digest, tokenizer_digest)?;
+        let image = Image::assemble(parts, eos, kb_digest, tokenizer_digest)?;
         Ok(Self { image })
     }
 
@@ -123,8 +127,9 @@ impl Trie {
 
     /// Maps the trie at `path` and checks that it belongs to this knowledge base and this tokenizer.
     ///
-    /// The whole file is checksummed (about a gigabyte a second) and its structure checked. The file must not be
-    /// changed in place while it is open; [`Trie::write`] never does that.
+    /// Takes the same short time whatever the size: the head of the file is checksummed, parts are found to lie inside
+    /// it, and nothing else is read. What [`Trie::verify`] finds on top, a search survives: it may give wrong names, it
+    /// does not panic. The file must not be changed in place while it is open; [`Trie::write`] never does that.
     ///
     /// # Errors
     /// [`Error::Io`], [`Error::NotATrie`], [`Error::Version`], [`Error::Corrupt`], and [`Error::Mismatch`] with both
@@ -143,6 +148,15 @@ impl Trie {
         Ok(Self {
             image: Image::open(path)?,
         })
+    }
+
+    /// Reads the whole trie (about a gigabyte a second): its checksum, child ranges, order and counts. `path` is what
+    /// the error will name.
+    ///
+    /// # Errors
+    /// [`Error::Corrupt`].
+    pub fn verify(&self, path: &Path) -> Result<(), Error> {
+        self.image.verify(path)
     }
 
     /// Refuses a trie that was built from something else than is at hand.
@@ -181,7 +195,7 @@ impl Trie {
         };
         Children {
             first: range.start as u32,
-            tokens: self.image.tokens().get(range).unwrap_or(&[]),
+            tokens: self.image.tokens().range(range),
         }
     }
 
@@ -240,17 +254,58 @@ impl Trie {
 
     /// Tokens of the longest name, without its end.
     pub fn longest_name_tokens(&self) -> usize {
-        // One level after the other, each being a range of nodes: a handful of reads, whatever the size.
-        let starts = self.image.child_start();
-        let mut level = 0..self.group_count();
-        let mut depth = 0;
-        while let (Some(&start), Some(&end)) = (starts.get(level.start), starts.get(level.end))
-            && start < end
-        {
-            level = start as usize..end as usize;
-            depth += 1;
+        self.image.header().longest_name as usize
+    }
+
+    /// Tokens from `node` to the nearest end of a name, 0 where one may end: never more than there are, and exact up
+    /// to 254.
+    pub fn shortest_below(&self, node: NodeId) -> usize {
+        self.ahead(self.image.shortest(), node).into()
+    }
+
+    /// Tokens from `node` to the farthest end of a name: never less than there are, and exact up to 254.
+    pub fn longest_below(&self, node: NodeId) -> usize {
+        match self.ahead(self.image.longest(), node) {
+            build::FAR => self.longest_name_tokens(),
+            exact => exact.into(),
         }
-        depth
+    }
+
+    /// Tokens that follow `node` without a choice: one child after the other, each the only one, and no name that
+    /// may end before the last of them. The end of sequence is not counted. Exact up to 126.
+    pub fn forced_below(&self, node: NodeId) -> usize {
+        (self.ahead(self.image.forced(), node) & build::LONGEST_RUN).into()
+    }
+
+    /// The concept that every name below `node` denotes, if it is one.
+    pub fn only_concept_below(&self, node: NodeId) -> Option<ConceptId> {
+        if self.ahead(self.image.forced(), node) & build::ONE_CONCEPT == 0 {
+            return None;
+        }
+        // Every way down ends in a name; take the first one.
+        let mut at = node;
+        for _ in 0..=self.longest_name_tokens() {
+            if let Some(terminal) = self.terminal(at) {
+                return Some(terminal.concept);
+            }
+            at = self.children(at).nodes().next()?;
+        }
+        None
+    }
+
+    /// The concepts that names below `node` denote, ascending, each once; walks the subtree.
+    pub fn concepts_below(&self, node: NodeId) -> Vec<ConceptId> {
+        let mut found = std::collections::BTreeSet::new();
+        let mut stack = vec![node];
+        while let Some(at) = stack.pop() {
+            found.extend(self.terminal(at).map(|terminal| terminal.concept));
+            stack.extend(self.children(at).nodes());
+        }
+        found.into_iter().collect()
+    }
+
+    fn ahead(&self, part: &[u8], node: NodeId) -> u8 {
+        part.get(node.0 as usize).copied().unwrap_or(0)
     }
 
     /// The token that ends every sequence.
@@ -290,19 +345,21 @@ impl std::fmt::Debug for Trie {
 }
 
 impl<'t> Children<'t> {
-    /// The allowed tokens, ascending.
-    pub fn tokens(&self) -> &'t [u32] {
-        self.tokens
-    }
-
-    /// The nodes behind [`Children::tokens`], in the same order.
+    /// The nodes, in the order of their tokens.
     pub fn nodes(&self) -> impl ExactSizeIterator<Item = NodeId> + use<> {
         (self.first..self.first + self.tokens.len() as u32).map(NodeId)
     }
 
+    /// The allowed tokens, ascending.
+    pub fn tokens(&self) -> impl ExactSizeIterator<Item = u32> + use<'t> {
+        let tokens = self.tokens;
+        // Every position is inside, by the range.
+        (0..tokens.len()).map(move |at| tokens.get(at).unwrap_or(build::NO_TOKEN))
+    }
+
     /// Tokens and nodes together.
     pub fn iter(&self) -> impl ExactSizeIterator<Item = (u32, NodeId)> + use<'t> {
-        self.tokens.iter().copied().zip(self.nodes())
+        self.tokens().zip(self.nodes())
     }
 
     /// Number of continuations.
@@ -312,14 +369,12 @@ impl<'t> Children<'t> {
 
     /// Whether no name goes on.
     pub fn is_empty(&self) -> bool {
-        self.tokens.is_empty()
+        self.len() == 0
     }
 
     /// The node behind `token`, by binary search.
     pub fn find(&self, token: u32) -> Option<NodeId> {
-        self.tokens
-            .binary_search(&token)
-            .ok()
-            .map(|i| NodeId(self.first + i as u32))
+        let at = self.tokens.search(token)?;
+        Some(NodeId(self.first + at as u32))
     }
 }

@@ -468,7 +468,7 @@ mod dense {
                 None => return Vec::new(),
             }
         }
-        let mut allowed = trie.children(node).tokens().to_vec();
+        let mut allowed = trie.children(node).tokens().collect::<Vec<_>>();
         allowed.extend(trie.terminal(node).map(|_| SPECIAL.eos));
         allowed
     }

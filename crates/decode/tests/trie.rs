@@ -4,7 +4,7 @@ mod common;
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use common::{entries, letters, strings, trie};
+use common::{GROUP, entries, letters, strings, trie};
 use proptest::prelude::*;
 use syncabel_decode::trie::FORMAT_VERSION;
 use syncabel_decode::{Error, NameEntry, NodeId, Trie};
@@ -42,6 +42,42 @@ proptest! {
         for (group, names) in entries(&groups).iter().enumerate() {
             let expected: BTreeMap<_, _> = names.iter().map(|e| (letters(e.text), e.name)).collect();
             prop_assert_eq!(spelled(&trie, GroupId(group as u16)), expected);
+        }
+    }
+
+    #[test]
+    fn nodes_look_ahead_as_far_as_their_names_go(
+        groups in groups_of_names(), concepts in 1..4u32
+    ) {
+        let digest = Digest::of_bytes(b"test");
+        let mut names = entries(&groups);
+        names.iter_mut().flatten().for_each(|entry| entry.concept = ConceptId(entry.name.0 * 7 % concepts));
+        let trie = Trie::from_names(&names, &letters, 0, digest, digest).unwrap();
+        for (group, names) in names.iter().enumerate() {
+            let mut stack = vec![(trie.root(GroupId(group as u16)).unwrap(), Vec::new())];
+            while let Some((node, tokens)) = stack.pop() {
+                let below: Vec<_> = names.iter().filter(|e| letters(e.text).starts_with(&tokens)).collect();
+                let lengths: Vec<_> = below.iter().map(|e| letters(e.text).len() - tokens.len()).collect();
+                if below.is_empty() {
+                    continue;
+                }
+                prop_assert_eq!(trie.shortest_below(node), *lengths.iter().min().unwrap());
+                prop_assert_eq!(trie.longest_below(node), *lengths.iter().max().unwrap());
+                let found: BTreeSet<_> = below.iter().map(|e| e.concept).collect();
+                prop_assert_eq!(trie.concepts_below(node), found.iter().copied().collect::<Vec<_>>());
+                prop_assert_eq!(trie.only_concept_below(node), (found.len() == 1).then(|| *found.first().unwrap()));
+                // Forced: what all names below begin with, as long as none of them has ended.
+                let first = letters(below[0].text);
+                let shared = (0..lengths.iter().copied().min().unwrap())
+                    .take_while(|&i| below.iter().all(|e| letters(e.text)[tokens.len() + i] == first[tokens.len() + i]))
+                    .count();
+                prop_assert_eq!(trie.forced_below(node), shared);
+                for (token, child) in trie.children(node).iter() {
+                    let mut longer = tokens.clone();
+                    longer.push(token);
+                    stack.push((child, longer));
+                }
+            }
         }
     }
 
@@ -190,6 +226,55 @@ fn another_knowledge_base_or_tokenizer_is_refused_with_both_digests() {
     }
 }
 
+fn open_and_verify(path: &std::path::Path) -> Result<Trie, Error> {
+    let trie = Trie::open_any(path)?;
+    trie.verify(path)?;
+    Ok(trie)
+}
+
+#[test]
+fn a_file_of_an_older_version_is_refused_with_the_way_out() {
+    let path = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/data/version_1.trie");
+    let error = Trie::open_any(&path).unwrap_err();
+    assert!(
+        matches!(
+            error,
+            Error::Version {
+                found: 1,
+                expected: 2,
+                ..
+            }
+        ),
+        "{error}"
+    );
+    assert!(
+        error.to_string().contains("build the trie again"),
+        "{error}"
+    );
+}
+
+#[test]
+fn tokens_of_a_large_vocabulary_need_32_bits() {
+    let digest = Digest::of_bytes(b"test");
+    let names = [strings(&["ab", "abc", "ad", "z"])];
+    for offset in [0, 65_000, 65_531, 65_532, 65_535, 128_000, u32::MAX - 40] {
+        let shifted = |text: &str| letters(text).iter().map(|t| t + offset).collect();
+        let trie = Trie::from_names(&entries(&names), &shifted, 1, digest, digest).unwrap();
+        for name in &names[0] {
+            assert!(
+                trie.lookup(GROUP, &shifted(name)).is_some(),
+                "{name} + {offset}"
+            );
+        }
+        let wide = offset + 27 >= 65_535;
+        assert_eq!(
+            trie.stats().parts[0].bytes,
+            trie.node_count() as u64 * if wide { 4 } else { 2 }
+        );
+        assert!(trie.lookup(GROUP, &[offset]).is_none());
+    }
+}
+
 #[test]
 fn a_file_cut_anywhere_is_an_error() {
     let dir = tempfile::tempdir().unwrap();
@@ -197,7 +282,7 @@ fn a_file_cut_anywhere_is_an_error() {
     let built = trie(&[strings(&["ab", "abc", "ad"]), strings(&["b"])]);
     for length in 0..built.as_bytes().len() {
         std::fs::write(&path, &built.as_bytes()[..length]).unwrap();
-        let error = Trie::open_any(&path).unwrap_err();
+        let error = open_and_verify(&path).unwrap_err();
         assert!(
             matches!(error, Error::Corrupt { .. }),
             "{length} bytes: {error}"
@@ -216,7 +301,20 @@ fn a_changed_byte_anywhere_is_an_error() {
         let mut bytes = built.as_bytes().to_vec();
         bytes[position] ^= 0x10;
         std::fs::write(&path, bytes).unwrap();
-        kinds.insert(match Trie::open_any(&path).unwrap_err() {
+        if let Ok(damaged) = Trie::open_any(&path) {
+            // Whoever does not ask gets wrong names, never a panic or a walk without end.
+            for node in 0..damaged.node_count() as u32 + 2 {
+                let _ = (
+                    damaged.terminal(NodeId(node)),
+                    damaged.children(NodeId(node)).iter().count(),
+                );
+                let _ = (
+                    damaged.child(NodeId(node), 2),
+                    damaged.only_concept_below(NodeId(node)),
+                );
+            }
+        }
+        kinds.insert(match open_and_verify(&path).unwrap_err() {
             Error::NotATrie { .. } => "magic",
             Error::Version {
                 expected: FORMAT_VERSION,

@@ -13,7 +13,7 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use syncabel_corpus::marked::AbbreviationStep;
 use syncabel_corpus::{CorpusFormat, Language, PubtatorRules};
-use syncabel_decode::{LinkOptions, SearchOptions};
+use syncabel_decode::{ConceptRule, LinkOptions, Scoring, SearchOptions, Strategy};
 use syncabel_eval::{Bootstrap, CompositeRule, SeenRule};
 use syncabel_kb::select::Selection;
 use syncabel_kb::{BuildOptions, SourceFormat};
@@ -303,6 +303,37 @@ pub struct LinkConfig {
     pub max_answers: usize,
     /// Mentions decoded together.
     pub batch: usize,
+    /// `beam` (the paper's) or `best_first` (exact; on CPUs, guided).
+    pub strategy: Strategy,
+    /// What a token costs: `full`, among all tokens (the paper's), or `local`, among those that the trie allows.
+    pub scoring: Scoring,
+    /// Exponent of the length by which an answer's log-probability is divided; where left out 1 for `beam` (the paper's)
+    /// and 0 for `best_first`.
+    pub length_penalty: Option<f32>,
+    /// How names decide about concepts: `best_name` or `summed_names`.
+    pub concepts: ConceptRule,
+    /// How weights are kept on CPUs: `f32` or `bf16`.
+    pub precision: LinkPrecision,
+}
+
+/// How weights are kept on CPUs.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, clap::ValueEnum)]
+#[serde(rename_all = "snake_case")]
+pub enum LinkPrecision {
+    /// Float32.
+    #[default]
+    F32,
+    /// Bfloat16 with float32 sums: half the memory, and faster on CPUs with AMX or AVX512-BF16.
+    Bf16,
+}
+
+impl From<LinkPrecision> for syncabel_model::Precision {
+    fn from(precision: LinkPrecision) -> Self {
+        match precision {
+            LinkPrecision::F32 => Self::F32,
+            LinkPrecision::Bf16 => Self::Bf16,
+        }
+    }
 }
 
 impl Default for LinkConfig {
@@ -313,6 +344,11 @@ impl Default for LinkConfig {
             max_new_tokens: 128,
             max_answers: 1,
             batch: 16,
+            strategy: Strategy::default(),
+            scoring: Scoring::default(),
+            length_penalty: None,
+            concepts: ConceptRule::default(),
+            precision: LinkPrecision::default(),
         }
     }
 }
@@ -320,7 +356,14 @@ impl Default for LinkConfig {
 impl LinkConfig {
     /// The options of the linker.
     pub fn options(&self) -> LinkOptions {
+        let usual = match self.strategy {
+            Strategy::Beam => 1.0,
+            Strategy::BestFirst => 0.0,
+        };
         let search = SearchOptions {
+            strategy: self.strategy,
+            scoring: self.scoring,
+            length_penalty: self.length_penalty.unwrap_or(usual),
             beams: self.beams,
             max_new_tokens: self.max_new_tokens,
             multi_answer: (self.max_answers > 1).then_some(self.max_answers),
@@ -329,6 +372,7 @@ impl LinkConfig {
         LinkOptions {
             search,
             batch: self.batch,
+            concepts: self.concepts,
             ..LinkOptions::default()
         }
     }

@@ -16,11 +16,11 @@ use std::path::{Path, PathBuf};
 use syncabel_corpus::marked::{self, Example, MarkedMention};
 use syncabel_corpus::predictions::{Prediction, TsvWriter, read_tsv};
 use syncabel_corpus::{Corpus, CorpusFormat};
-use syncabel_decode::{Linker, Trie};
+use syncabel_decode::{LinkModel, Trie};
 use syncabel_eval::{EvalOptions, EvalReport, TrainingSet};
 use syncabel_kb::select::{NameSelector, TfidfIndex};
 use syncabel_kb::{Digest, Kb, SourceFormat};
-use syncabel_model::{Checkpoint, ModelSource};
+use syncabel_model::{Checkpoint, ModelSource, TextTokenizer};
 use syncabel_train::Plan;
 
 /// What one cell showed, as written to `metrics.json` in its run folder.
@@ -430,12 +430,12 @@ impl CellRun<'_> {
             "device": self.config.model.device,
         });
         let stage = self.store.run("link", inputs, |folder| {
-            let device = syncabel_model::device(&self.config.model.device)?;
-            let checkpoint =
-                syncabel_model::load(&ModelSource::Folder(trained.checkpoint.clone()), &device)?;
-            let trie = self.trie(prepared, &checkpoint)?;
+            let source = ModelSource::Folder(trained.checkpoint.clone());
+            let device = &self.config.model.device;
+            let mut model = LinkModel::load(&source, device, link.precision.into())?;
+            let trie = self.trie(prepared, model.tokenizer())?;
             let trie = link.guided.then_some(&trie);
-            let mut linker = Linker::new(&checkpoint, &prepared.kb, trie, link.options())?;
+            let mut linker = model.linker(&prepared.kb, trie, link.options())?;
             let bar = progress::bar(prepared.test.len() as u64, "mentions")
                 .with_prefix(self.cell.label());
             let start = std::time::Instant::now();
@@ -460,16 +460,17 @@ impl CellRun<'_> {
         Ok((read_tsv(&stage.path.join("predictions.tsv"))?, rate))
     }
 
-    fn trie(&self, prepared: &Prepared, checkpoint: &Checkpoint) -> Result<Trie> {
+    fn trie(&self, prepared: &Prepared, tokenizer: &TextTokenizer) -> Result<Trie> {
         let kb_digest = *prepared.kb.digest();
-        let tokenizer_digest: Digest = checkpoint.tokenizer.digest().parse()?;
+        let tokenizer_digest: Digest = tokenizer.digest().parse()?;
         let inputs = json!([
             kb_digest.to_string(),
             tokenizer_digest.to_string(),
+            syncabel_decode::trie::FORMAT_VERSION,
             env!("CARGO_PKG_VERSION")
         ]);
         let stage = self.store.run("trie", inputs, |folder| {
-            let trie = Trie::for_tokenizer(&prepared.kb, &checkpoint.tokenizer)?;
+            let trie = Trie::for_tokenizer(&prepared.kb, tokenizer)?;
             trie.write(&folder.join("names.trie")).map_err(Into::into)
         })?;
         Ok(Trie::open(

@@ -7,6 +7,7 @@
 //!   threads spin at barriers, which a busy machine punishes).
 //! - [`bf16`]: products of bfloat16 panels with float32 sums. Panels are packed once and multiplied often, by AMX tiles,
 //!   by AVX512-BF16 or by portable code, whichever the CPU has.
+//! - [`packed`]: float32 products with weights packed once, for the few rows of decoding.
 //! - [`rows`]: RMSNorm, rotary positions, SiLU gating, softmax and cross-entropy, vectorised and threaded, with their
 //!   backward passes.
 //! - [`simd`]: the macro that compiles a function for several vector units, an `exp` that vectorises, fixed-order sums.
@@ -32,6 +33,7 @@
 
 pub mod bf16;
 mod matmul;
+pub mod packed;
 pub mod rows;
 pub mod simd;
 

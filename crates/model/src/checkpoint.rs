@@ -106,11 +106,22 @@ impl Checkpoint {
 /// Every defect of the files is an error that names the file and the key or tensor; nothing is
 /// allocated on the word of a header alone.
 pub fn load(source: &ModelSource, device: &Device) -> Result<Checkpoint, Error> {
+    with_files(source, |config, tokenizer, weights| {
+        let model = build(&config, weights, device)?;
+        Checkpoint::new(config, model, tokenizer)
+    })
+}
+
+/// Opens the files of a model and hands out what is in them: whoever builds a network reads its tensors from there.
+pub(crate) fn with_files<T>(
+    source: &ModelSource,
+    build: impl FnOnce(LlamaConfig, TextTokenizer, &dyn TensorSource) -> Result<T, Error>,
+) -> Result<T, Error> {
     match source {
-        ModelSource::Folder(dir) => load_folder(dir, device),
-        ModelSource::Gguf(path) => load_gguf(path, device),
+        ModelSource::Folder(dir) => with_folder(dir, build),
+        ModelSource::Gguf(path) => with_gguf(path, build),
         ModelSource::Hub { repo, revision } => {
-            load_folder(&crate::hub::fetch(repo, revision.as_deref())?, device)
+            with_folder(&crate::hub::fetch(repo, revision.as_deref())?, build)
         }
     }
 }
@@ -262,7 +273,10 @@ impl<S: Sink> Drop for Staged<'_, S> {
     }
 }
 
-fn load_folder(dir: &Path, device: &Device) -> Result<Checkpoint, Error> {
+fn with_folder<T>(
+    dir: &Path,
+    build: impl FnOnce(LlamaConfig, TextTokenizer, &dyn TensorSource) -> Result<T, Error>,
+) -> Result<T, Error> {
     let path = dir.join("config.json");
     let text = match std::fs::read_to_string(&path) {
         Ok(text) => text,
@@ -291,8 +305,7 @@ fn load_folder(dir: &Path, device: &Device) -> Result<Checkpoint, Error> {
     if !config.tie_word_embeddings && !weights.contains(HEAD) && untied_is_default(&text) {
         config.tie_word_embeddings = true;
     }
-    let model = build(&config, &weights, device)?;
-    Checkpoint::new(config, model, tokenizer).map_err(|e| e.in_file(dir))
+    build(config, tokenizer, &weights).map_err(|e| e.in_file(dir))
 }
 
 /// Whether the text leaves `tie_word_embeddings` to its default.
@@ -319,12 +332,15 @@ fn name_architecture(error: Error, path: &Path) -> Error {
     }
 }
 
-fn load_gguf(path: &Path, device: &Device) -> Result<Checkpoint, Error> {
+fn with_gguf<T>(
+    path: &Path,
+    build: impl FnOnce(LlamaConfig, TextTokenizer, &dyn TensorSource) -> Result<T, Error>,
+) -> Result<T, Error> {
     let file = gguf::GgufFile::open(path)?;
     let config = file.config()?;
     let tokenizer = file.tokenizer()?;
-    let model = build(&config, &file.weights(&config), device)?;
-    Checkpoint::new(config, model, tokenizer).map_err(|e| e.in_file(path))
+    let weights = file.weights(&config);
+    build(config.clone(), tokenizer, &weights).map_err(|e| e.in_file(path))
 }
 
 fn digest(config: &LlamaConfig, model: &Llama, tokenizer: &TextTokenizer) -> Result<String, Error> {

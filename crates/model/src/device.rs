@@ -40,6 +40,17 @@ pub fn device(name: &str) -> Result<Device, Error> {
     found.or_else(|message| refuse(message.to_owned()))
 }
 
+/// Whether a device of that name is the CPU without LibTorch, so that the CPU engine does better than tensors: `cpu`, `flex`,
+/// and `auto` where this build or machine has no GPU.
+#[must_use]
+pub fn is_cpu(name: &str) -> bool {
+    match name {
+        "cpu" | "flex" => true,
+        "auto" => cuda(0).is_err(),
+        _ => false,
+    }
+}
+
 fn auto() -> Result<Device, &'static str> {
     cuda(0)
         .or_else(|_| flex())

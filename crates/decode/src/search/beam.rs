@@ -1,58 +1,48 @@
-//! The search of one mention: its beams, its finished answers, and one step.
+//! The beam search of one mention.
 
 use std::cmp::Ordering;
+use std::rc::Rc;
 
-use super::{
-    Constraint, EarlyStopping, Hypothesis, Query, SearchOptions, SpecialTokens, log_normalizer,
-};
-use crate::trie::NodeId;
-use crate::{Error, Trie};
-
-/// What all mentions of one call share.
-pub(super) struct Rules<'a> {
-    pub(super) constraint: Constraint<'a>,
-    pub(super) special: SpecialTokens,
-    pub(super) options: &'a SearchOptions,
-    pub(super) vocab: usize,
-}
+use super::path::{Move, Paths, Place};
+use super::pool::{Run, Scores, State, Wanted};
+use super::{Constraint, EarlyStopping, Hypothesis, Query, Rules, Scoring};
+use crate::Error;
 
 /// One mention.
-pub(super) struct Search<'q> {
+pub(super) struct BeamSearch<'q> {
     query: &'q Query,
     index: usize,
-    /// Every token that ever entered a beam; hypotheses share their beginnings.
-    links: Vec<Link>,
+    paths: Paths,
     /// Best first, by the rule of ties.
     live: Vec<Beam>,
     /// Best first.
     finished: Vec<Finished>,
-    /// Where the rows of `live` begin in the model's last output.
-    first_row: usize,
-}
-
-/// One token of a hypothesis and the link of the token before it.
-struct Link {
-    before: Option<u32>,
-    token: u32,
-    log_prob: f32,
+    /// Tokens of every live beam.
+    length: usize,
+    /// The beams whose runs are being read, in the order of the runs, and where these lead.
+    reading: Vec<(usize, Run, Place)>,
 }
 
 /// A running hypothesis.
 struct Beam {
     last: Option<u32>,
-    token: u32,
-    /// Position of the continued beam in `live` of the step before.
-    parent: u32,
     sum_log_prob: f64,
     place: Place,
+    ahead: Ahead,
 }
 
-/// Where a hypothesis stands in the trie. Free search stands nowhere and ignores it.
-#[derive(Clone, Copy)]
-struct Place {
-    node: NodeId,
-    /// Names completed by a separator.
-    names: usize,
+/// What is known of the tokens behind a hypothesis.
+#[derive(Clone)]
+enum Ahead {
+    /// Nothing: its last token has yet to be read behind a state; without one, the prompt has.
+    Unread(Option<(State, u32)>),
+    /// It ends with token `at` of a run that has been read.
+    Read { run: Rc<ReadRun>, at: usize },
+}
+
+struct ReadRun {
+    tokens: Vec<u32>,
+    scores: Scores,
 }
 
 /// A possible next token of a beam.
@@ -61,7 +51,8 @@ struct Candidate {
     beam: u32,
     token: u32,
     log_prob: f32,
-    place: Place,
+    /// Where it leads; nowhere for the end of sequence.
+    place: Option<Place>,
 }
 
 struct Finished {
@@ -70,119 +61,199 @@ struct Finished {
     score: f64,
 }
 
-impl<'q> Search<'q> {
+impl<'q> BeamSearch<'q> {
     pub(super) fn new(index: usize, query: &'q Query, rules: &Rules<'_>) -> Result<Self, Error> {
-        let node = match rules.constraint {
-            Constraint::Free => NodeId(0),
-            Constraint::Guided(trie) => root(trie, index, query, 0)?,
-        };
         let start = Beam {
             last: None,
-            token: 0,
-            parent: 0,
             sum_log_prob: 0.0,
-            place: Place { node, names: 0 },
+            place: Place::start(index, query, rules)?,
+            ahead: Ahead::Unread(None),
         };
         Ok(Self {
             query,
             index,
-            links: Vec::new(),
+            paths: Paths::default(),
             live: vec![start],
             finished: Vec::new(),
-            first_row: index,
+            length: 0,
+            reading: Vec::new(),
         })
     }
 
-    /// Takes one step with the logits behind each live beam. Does nothing when the mention is done.
-    pub(super) fn advance(
+    /// Asks for the last token of every beam that has not been read, and for what follows it without a choice.
+    pub(super) fn ask(&mut self, rules: &Rules<'_>, runs: &mut Vec<Run>) -> Result<(), Error> {
+        self.reading.clear();
+        loop {
+            for number in 0..self.live.len() {
+                let Ahead::Unread(unread) = self.live[number].ahead.clone() else {
+                    continue;
+                };
+                let (run, place) = self.run(number, unread, rules)?;
+                match must_end(&run, place, rules) {
+                    Some(known) => self.live[number].ahead = known,
+                    None => self.reading.push((number, run, place)),
+                }
+            }
+            if !self.reading.is_empty() || self.live.is_empty() {
+                break;
+            }
+            // Nothing needs the model: what can be said without it may be all there is to say.
+            self.advance(rules)?;
+        }
+        runs.extend(self.reading.iter().map(|(_, run, _)| run.clone()));
+        Ok(())
+    }
+
+    /// Takes the scores of the runs asked for, and as many steps as they allow.
+    pub(super) fn tell(
         &mut self,
-        step: usize,
-        logits: &[f32],
+        scores: &mut dyn Iterator<Item = Scores>,
         rules: &Rules<'_>,
     ) -> Result<(), Error> {
-        if self.live.is_empty() {
-            return Ok(());
+        for (number, run, _) in self.reading.drain(..) {
+            let Some(mut scores) = scores.next() else {
+                break;
+            };
+            let tokens = match run.after {
+                Some(_) => run.tokens,
+                // The prompt is no part of the answer; its last token stands for it.
+                None => vec![*run.tokens.last().unwrap_or(&0)],
+            };
+            // Without a choice a token costs nothing where scores are renormalised.
+            scores.read.resize(tokens.len() - 1, 0.0);
+            let run = Rc::new(ReadRun { tokens, scores });
+            self.live[number].ahead = Ahead::Read { run, at: 0 };
         }
+        while !self.live.is_empty()
+            && self
+                .live
+                .iter()
+                .all(|beam| matches!(beam.ahead, Ahead::Read { .. }))
+        {
+            self.advance(rules)?;
+        }
+        Ok(())
+    }
+
+    pub(super) fn into_hypotheses(self) -> Vec<Hypothesis> {
+        let paths = &self.paths;
+        self.finished
+            .iter()
+            .map(|done| paths.hypothesis(done.last, done.sum_log_prob, done.score))
+            .collect()
+    }
+
+    fn run(
+        &self,
+        number: usize,
+        unread: Option<(State, u32)>,
+        rules: &Rules<'_>,
+    ) -> Result<(Run, Place), Error> {
+        let place = self.live[number].place;
+        let Some((after, token)) = unread else {
+            let run = Run {
+                mention: self.index,
+                after: None,
+                tokens: self.query.prompt.clone(),
+                score_read: false,
+                wanted: self.wanted(place, rules)?,
+            };
+            return Ok((run, place));
+        };
+        let room = rules.options.max_new_tokens - self.length;
+        let (forced, place) = match rules.constraint {
+            Constraint::Guided(trie) if rules.forced_runs => place.forced(trie, room),
+            _ => (Vec::new(), place),
+        };
+        let mut tokens = vec![token];
+        tokens.extend(forced);
+        let run = Run {
+            mention: self.index,
+            after: Some(after),
+            score_read: rules.options.scoring == Scoring::Full,
+            wanted: self.wanted(place, rules)?,
+            tokens,
+        };
+        Ok((run, place))
+    }
+
+    fn wanted(&self, place: Place, rules: &Rules<'_>) -> Result<Wanted, Error> {
+        Ok(match rules.constraint {
+            Constraint::Free => Wanted::Best(2 * rules.options.beams),
+            Constraint::Guided(trie) => {
+                let moves = place.moves(trie, self.index, self.query, rules)?;
+                Wanted::Tokens(moves.into_iter().map(|(token, _)| token).collect())
+            }
+        })
+    }
+
+    /// Takes one step.
+    fn advance(&mut self, rules: &Rules<'_>) -> Result<(), Error> {
         let beams = rules.options.beams;
-        let mut candidates = self.candidates(step, logits, rules)?;
+        let mut candidates = self.candidates(rules)?;
         keep_best(&mut candidates, 2 * beams);
-        let out_of_tokens = step + 1 == rules.options.max_new_tokens;
+        self.length += 1;
+        let out_of_tokens = self.length == rules.options.max_new_tokens;
         let mut live = Vec::with_capacity(beams);
         for (rank, candidate) in candidates.into_iter().enumerate() {
-            let ends = candidate.token == rules.special.eos;
+            let ends = candidate.place.is_none();
             // A free answer may be cut short, as `generate` does; a piece of a name is no answer.
             let is_answer = ends || (out_of_tokens && matches!(rules.constraint, Constraint::Free));
             if is_answer && rank < beams {
-                self.finish(&candidate, step + 1, rules);
-            } else if !ends && live.len() < beams {
-                live.push(self.continue_with(candidate));
+                self.finish(&candidate, rules);
+            } else if let Some(place) = candidate.place
+                && live.len() < beams
+            {
+                live.push(self.continue_with(&candidate, place));
             }
         }
         self.live = live;
-        if out_of_tokens || self.is_done(step + 1, rules) {
+        if out_of_tokens || self.is_done(rules) {
             self.live.clear();
         }
         Ok(())
     }
 
-    /// Appends one row for each live beam, and remembers where they are.
-    pub(super) fn claim_rows(&mut self, tokens: &mut Vec<u32>, parents: &mut Vec<u32>) {
-        let parents_begin = self.first_row as u32;
-        self.first_row = tokens.len();
-        for beam in &self.live {
-            tokens.push(beam.token);
-            parents.push(parents_begin + beam.parent);
-        }
-    }
-
-    pub(super) fn into_hypotheses(self) -> Vec<Hypothesis> {
-        self.finished
-            .iter()
-            .map(|finished| self.unroll(finished))
-            .collect()
-    }
-
     /// Every allowed continuation of every live beam (in free search: the best 2K of each beam, which is enough).
-    fn candidates(
-        &self,
-        step: usize,
-        logits: &[f32],
-        rules: &Rules<'_>,
-    ) -> Result<Vec<Candidate>, Error> {
+    fn candidates(&self, rules: &Rules<'_>) -> Result<Vec<Candidate>, Error> {
         let mut candidates = Vec::new();
         for (number, beam) in self.live.iter().enumerate() {
-            let row = &logits[(self.first_row + number) * rules.vocab..][..rules.vocab];
-            let normalizer = log_normalizer(row).ok_or(Error::NotFinite {
-                query: self.index,
-                step,
-            })?;
-            let mut offer = |token: u32, place: Place| {
-                let logit = *row
-                    .get(token as usize)
-                    .ok_or(Error::TokenOutsideVocabulary {
-                        token,
-                        vocab: rules.vocab,
-                    })?;
-                if logit > f32::NEG_INFINITY {
-                    let log_prob = (f64::from(logit) - normalizer) as f32;
-                    let sum_log_prob = beam.sum_log_prob + f64::from(log_prob);
+            let Ahead::Read { run, at } = &beam.ahead else {
+                continue;
+            };
+            let mut offer = |token: u32, log_prob: f32, place: Option<Place>| {
+                if log_prob > f32::NEG_INFINITY {
                     candidates.push(Candidate {
-                        sum_log_prob,
+                        sum_log_prob: beam.sum_log_prob + f64::from(log_prob),
                         beam: number as u32,
                         token,
                         log_prob,
                         place,
                     });
                 }
-                Ok(())
             };
+            let next = &run.scores.next;
             match rules.constraint {
-                Constraint::Guided(trie) => {
-                    self.offer_names(trie, beam.place, rules, &mut offer)?
-                }
+                Constraint::Guided(trie) => match run.tokens.get(at + 1) {
+                    Some(&token) => {
+                        let (_, place) = beam.place.forced(trie, 1);
+                        offer(token, run.scores.read[*at], Some(place));
+                    }
+                    None => {
+                        let moves = beam.place.moves(trie, self.index, self.query, rules)?;
+                        for ((token, way), &(_, log_prob)) in moves.into_iter().zip(next) {
+                            let place = match way {
+                                Move::To(place) => Some(place),
+                                Move::End => None,
+                            };
+                            offer(token, log_prob, place);
+                        }
+                    }
+                },
                 Constraint::Free => {
-                    for token in best_tokens(row, 2 * rules.options.beams) {
-                        offer(token, beam.place)?;
+                    for &(token, log_prob) in next {
+                        let ends = token == rules.special.eos;
+                        offer(token, log_prob, (!ends).then_some(beam.place));
                     }
                 }
             }
@@ -190,59 +261,34 @@ impl<'q> Search<'q> {
         Ok(candidates)
     }
 
-    /// What the trie allows: the children, and where a name may end the end of sequence and the separator.
-    fn offer_names(
-        &self,
-        trie: &Trie,
-        place: Place,
-        rules: &Rules<'_>,
-        offer: &mut dyn FnMut(u32, Place) -> Result<(), Error>,
-    ) -> Result<(), Error> {
-        for (token, node) in trie.children(place.node).iter() {
-            offer(token, Place { node, ..place })?;
-        }
-        if trie.terminal(place.node).is_some() {
-            offer(rules.special.eos, place)?;
-            let names = place.names + 1;
-            if let (Some(sep), Some(limit)) = (rules.special.sep, rules.options.multi_answer)
-                && names < limit
-            {
-                offer(
-                    sep,
-                    Place {
-                        node: root(trie, self.index, self.query, names)?,
-                        names,
-                    },
-                )?;
-            }
-        }
-        Ok(())
-    }
-
-    fn continue_with(&mut self, candidate: Candidate) -> Beam {
-        let last = Some(self.link(&candidate));
-        let Candidate {
-            sum_log_prob,
-            beam,
-            token,
-            place,
-            ..
-        } = candidate;
+    fn continue_with(&mut self, candidate: &Candidate, place: Place) -> Beam {
+        let before = &self.live[candidate.beam as usize];
+        let ahead = match &before.ahead {
+            Ahead::Read { run, at } if at + 1 < run.tokens.len() => Ahead::Read {
+                run: Rc::clone(run),
+                at: at + 1,
+            },
+            Ahead::Read { run, .. } => Ahead::Unread(Some((run.scores.state, candidate.token))),
+            Ahead::Unread(_) => unreachable!("only beams that were read have candidates"),
+        };
+        let last = self
+            .paths
+            .add(before.last, candidate.token, candidate.log_prob);
         Beam {
-            last,
-            token,
-            parent: beam,
-            sum_log_prob,
+            last: Some(last),
+            sum_log_prob: candidate.sum_log_prob,
             place,
+            ahead,
         }
     }
 
-    fn finish(&mut self, candidate: &Candidate, length: usize, rules: &Rules<'_>) {
-        let score = candidate.sum_log_prob / length_divisor(length, rules);
+    fn finish(&mut self, candidate: &Candidate, rules: &Rules<'_>) {
+        let score = candidate.sum_log_prob / rules.length_divisor(self.length);
         // Behind all that are as good: what finished first stays first.
         let position = self.finished.partition_point(|other| other.score >= score);
         if position < rules.options.beams {
-            let last = self.link(candidate);
+            let before = self.live[candidate.beam as usize].last;
+            let last = self.paths.add(before, candidate.token, candidate.log_prob);
             self.finished.insert(
                 position,
                 Finished {
@@ -255,8 +301,8 @@ impl<'q> Search<'q> {
         }
     }
 
-    /// Whether nothing better is to be expected, `length` tokens being generated.
-    fn is_done(&self, length: usize, rules: &Rules<'_>) -> bool {
+    /// Whether nothing better is to be expected.
+    fn is_done(&self, rules: &Rules<'_>) -> bool {
         let Some(best) = self.live.first() else {
             return true;
         };
@@ -267,96 +313,28 @@ impl<'q> Search<'q> {
         let hoped_length = match options.early_stopping {
             EarlyStopping::FirstFull => return true,
             EarlyStopping::Exhaustive if options.length_penalty > 0.0 => options.max_new_tokens,
-            EarlyStopping::Exhaustive | EarlyStopping::Heuristic => length,
+            EarlyStopping::Exhaustive | EarlyStopping::Heuristic => self.length,
         };
-        best.sum_log_prob / length_divisor(hoped_length, rules) <= worst.score
-    }
-
-    fn link(&mut self, candidate: &Candidate) -> u32 {
-        let before = self.live[candidate.beam as usize].last;
-        self.links.push(Link {
-            before,
-            token: candidate.token,
-            log_prob: candidate.log_prob,
-        });
-        (self.links.len() - 1) as u32
-    }
-
-    fn unroll(&self, finished: &Finished) -> Hypothesis {
-        let (mut tokens, mut token_log_probs) = (Vec::new(), Vec::new());
-        let mut at = Some(finished.last);
-        while let Some(link) = at.map(|index| &self.links[index as usize]) {
-            tokens.push(link.token);
-            token_log_probs.push(link.log_prob);
-            at = link.before;
-        }
-        tokens.reverse();
-        token_log_probs.reverse();
-        Hypothesis {
-            tokens,
-            sum_log_prob: finished.sum_log_prob,
-            score: finished.score,
-            token_log_probs,
-        }
+        best.sum_log_prob / rules.length_divisor(hoped_length) <= worst.score
     }
 }
 
-impl Rules<'_> {
-    /// The most tokens that an answer can have, so that a model need not allocate for more.
-    pub(super) fn longest_answer(&self) -> usize {
-        let Constraint::Guided(trie) = self.constraint else {
-            return self.options.max_new_tokens;
-        };
-        let name_and_end = trie.longest_name_tokens() + 1;
-        let names = self.options.multi_answer.unwrap_or(1);
-        self.options
-            .max_new_tokens
-            .min(name_and_end.saturating_mul(names))
-    }
-
-    pub(super) fn check_specials(&self) -> Result<(), Error> {
-        for token in [Some(self.special.eos), self.special.sep]
-            .into_iter()
-            .flatten()
-        {
-            if token as usize >= self.vocab {
-                return Err(Error::TokenOutsideVocabulary {
-                    token,
-                    vocab: self.vocab,
-                });
-            }
-        }
-        Ok(())
-    }
-
-    pub(super) fn check_logits(&self, logits: &[f32], rows: usize) -> Result<(), Error> {
-        let expected = rows * self.vocab;
-        if logits.len() == expected {
-            return Ok(());
-        }
-        Err(Error::LogitsShape {
-            found: logits.len(),
-            rows,
-            vocab: self.vocab,
-            expected,
-        })
-    }
-}
-
-/// Where the name behind `names` others begins.
-fn root(trie: &Trie, index: usize, query: &Query, names: usize) -> Result<NodeId, Error> {
-    let group = query
-        .group_of(names)
-        .ok_or(Error::NoGroup { query: index })?;
-    trie.root(group).ok_or(Error::NoSuchGroup {
-        query: index,
-        group: group.0,
-        groups: trie.group_count(),
-    })
-}
-
-fn length_divisor(length: usize, rules: &Rules<'_>) -> f64 {
-    (length as f64).powf(f64::from(rules.options.length_penalty))
+/// What is known of a run without reading it: where scores are renormalised over what is allowed, and nothing is allowed
+/// but the end, everything.
+fn must_end(run: &Run, place: Place, rules: &Rules<'_>) -> Option<Ahead> {
+    let (Constraint::Guided(trie), Scoring::Local) = (rules.constraint, rules.options.scoring)
+    else {
+        return None;
+    };
+    let state = run.after.filter(|_| place.must_end(trie, rules))?;
+    let scores = Scores {
+        state,
+        read: vec![0.0; run.tokens.len() - 1],
+        next: vec![(rules.special.eos, 0.0)],
+    };
+    let tokens = run.tokens.clone();
+    let run = Rc::new(ReadRun { tokens, scores });
+    Some(Ahead::Read { run, at: 0 })
 }
 
 /// Leaves the best `count` candidates, best first.
@@ -374,47 +352,4 @@ fn compare(a: &Candidate, b: &Candidate) -> Ordering {
         .total_cmp(&a.sum_log_prob)
         .then_with(|| a.beam.cmp(&b.beam))
         .then_with(|| a.token.cmp(&b.token))
-}
-
-/// The tokens with the `count` highest logits, smaller tokens first among equals, in no particular order.
-fn best_tokens(row: &[f32], count: usize) -> Vec<u32> {
-    let by_logit =
-        |&(x, i): &(f32, u32), &(y, j): &(f32, u32)| y.total_cmp(&x).then_with(|| i.cmp(&j));
-    let mut best: Vec<(f32, u32)> = Vec::with_capacity(2 * count);
-    let mut bar = f32::NEG_INFINITY;
-    for (token, &logit) in row.iter().enumerate() {
-        if logit > bar {
-            best.push((logit, token as u32));
-            if best.len() == 2 * count {
-                best.select_nth_unstable_by(count - 1, by_logit);
-                best.truncate(count);
-                // Later tokens with this very logit have larger numbers and lose the tie.
-                bar = best[count - 1].0;
-            }
-        }
-    }
-    if best.len() > count {
-        best.select_nth_unstable_by(count - 1, by_logit);
-        best.truncate(count);
-    }
-    best.into_iter().map(|(_, token)| token).collect()
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn the_best_tokens_are_those_of_a_full_sort() {
-        for (length, count) in [(1, 4), (7, 2), (100, 10), (1000, 10)] {
-            let row: Vec<f32> = (0..length).map(|i| ((i * 37) % 23) as f32).collect();
-            let mut expected: Vec<u32> = (0..length as u32).collect();
-            expected.sort_by(|&a, &b| row[b as usize].total_cmp(&row[a as usize]).then(a.cmp(&b)));
-            expected.truncate(count);
-            expected.sort_unstable();
-            let mut got = best_tokens(&row, count);
-            got.sort_unstable();
-            assert_eq!(got, expected, "{length} {count}");
-        }
-    }
 }

@@ -17,20 +17,26 @@
 //! 152    4  terminals          nodes in which a name may end
 //! 156    4  merged             names that share their tokens with another one of their group
 //! 160    4  parts              entries of the part table
-//! 164   28  zero
+//! 164    4  longest            tokens of the longest name
+//! 168   24  zero
 //! part table, 24 bytes an entry
 //!   0    4  kind               below; a reader skips kinds that it does not know
 //!   4    4  width              bytes of one element
 //!   8    8  offset             from the beginning of the file
 //!  16    8  bytes
 //! parts
-//!   1  token           u32 x nodes               token on the edge into the node; 2^32 - 1 for a root
+//!   1  token           u16 or u32 x nodes        token on the edge into the node, all ones for a root; 16 bits wide
+//!                                                where every token is below 2^16 - 1
 //!   2  child start     u32 x (nodes + 1)         children of n are the nodes start[n] .. start[n + 1]
 //!   3  terminal bits   u64 x ceil(nodes / 64)    bit n mod 64 of word n div 64: a name may end in node n
 //!   4  terminal rank   u32 x ceil(nodes / 64)    bits set in the words before
 //!   5  name            u32 x terminals           name id of the k-th set bit
 //!   6  concept         u32 x terminals           its concept id
 //!   7  merged          u32 x 2 x merged          pairs (dropped name, name that answers for it)
+//!   8  shortest        u8 x nodes                tokens to the nearest end of a name, 0 where one may end; 255: or more
+//!   9  longest         u8 x nodes                tokens to the farthest end; 255: or more
+//!  10  forced          u8 x nodes                low 7 bits: tokens that follow without a choice (the end of sequence
+//!                                                not counted; 127: or more); bit 7: all names below are one concept's
 //! ```
 
 use std::fs::File;
@@ -49,8 +55,8 @@ use crate::Error;
 pub const MAGIC: [u8; 8] = *b"SYNCTRIE";
 
 /// Version of the byte layout. A file of another version is refused with both numbers; a trie is a build product, so
-/// the way out is always to build it again.
-pub const FORMAT_VERSION: u32 = 1;
+/// the way out is always to build it again. Version 1 had 32-bit tokens only and nothing to look ahead with.
+pub const FORMAT_VERSION: u32 = 2;
 
 /// Parts begin at multiples of this: a cache line, and enough for every element type.
 const ALIGNMENT: usize = 64;
@@ -76,7 +82,8 @@ pub(super) struct Header {
     pub(super) terminals: u32,
     merged: u32,
     parts: u32,
-    zero: [u32; 7],
+    pub(super) longest_name: u32,
+    zero: [u32; 6],
 }
 
 const HEADER_BYTES: usize = size_of::<Header>();
@@ -91,7 +98,7 @@ struct PartEntry {
     bytes: u64,
 }
 
-/// Kind, name and element width of each part of version 1, in the order of the file.
+/// Kind, name and element width of each part of version 2, in the order of the file. Tokens may also be [`NARROW`].
 const KINDS: [(u32, &str, u32); PART_COUNT] = [
     (1, "token", 4),
     (2, "child start", 4),
@@ -100,8 +107,11 @@ const KINDS: [(u32, &str, u32); PART_COUNT] = [
     (5, "name", 4),
     (6, "concept", 4),
     (7, "merged", 4),
+    (8, "shortest", 1),
+    (9, "longest", 1),
+    (10, "forced", 1),
 ];
-const PART_COUNT: usize = 7;
+const PART_COUNT: usize = 10;
 const TOKEN: usize = 0;
 const CHILD_START: usize = 1;
 const TERMINAL_BITS: usize = 2;
@@ -109,6 +119,12 @@ const TERMINAL_RANK: usize = 3;
 const NAME: usize = 4;
 const CONCEPT: usize = 5;
 const MERGED: usize = 6;
+const SHORTEST: usize = 7;
+const LONGEST: usize = 8;
+const FORCED: usize = 9;
+
+/// Bytes of a token where 16 bits are enough.
+const NARROW: u32 = 2;
 
 impl Header {
     pub(super) fn kb_digest(&self) -> Digest {
@@ -119,18 +135,21 @@ impl Header {
         Digest::from_bytes(self.tokenizer_digest)
     }
 
-    /// Bytes that each part must have.
-    fn expected_bytes(&self) -> [u64; PART_COUNT] {
+    /// Bytes that each part must have, tokens being `token_width` bytes wide.
+    fn expected_bytes(&self, token_width: u32) -> [u64; PART_COUNT] {
         let (nodes, terminals) = (u64::from(self.nodes), u64::from(self.terminals));
         let words = nodes.div_ceil(64);
         [
-            4 * nodes,
+            u64::from(token_width) * nodes,
             4 * (nodes + 1),
             8 * words,
             4 * words,
             4 * terminals,
             4 * terminals,
             8 * u64::from(self.merged),
+            nodes,
+            nodes,
+            nodes,
         ]
     }
 }
@@ -140,6 +159,54 @@ pub(super) struct Image {
     storage: Storage,
     header: Header,
     parts: [Range<usize>; PART_COUNT],
+    /// Whether tokens are 16 bits wide.
+    narrow: bool,
+}
+
+/// Tokens as they lie in the file.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Tokens<'t> {
+    Narrow(&'t [u16]),
+    Wide(&'t [u32]),
+}
+
+impl<'t> Tokens<'t> {
+    pub(super) fn len(self) -> usize {
+        match self {
+            Self::Narrow(tokens) => tokens.len(),
+            Self::Wide(tokens) => tokens.len(),
+        }
+    }
+
+    /// A part of them; nothing where the range leaves them.
+    pub(super) fn range(self, range: Range<usize>) -> Self {
+        match self {
+            Self::Narrow(tokens) => Self::Narrow(tokens.get(range).unwrap_or(&[])),
+            Self::Wide(tokens) => Self::Wide(tokens.get(range).unwrap_or(&[])),
+        }
+    }
+
+    pub(super) fn get(self, at: usize) -> Option<u32> {
+        match self {
+            Self::Narrow(tokens) => tokens.get(at).map(|&token| u32::from(token)),
+            Self::Wide(tokens) => tokens.get(at).copied(),
+        }
+    }
+
+    /// Where `token` lies among ascending ones.
+    pub(super) fn search(self, token: u32) -> Option<usize> {
+        match self {
+            Self::Narrow(tokens) => tokens.binary_search(&u16::try_from(token).ok()?).ok(),
+            Self::Wide(tokens) => tokens.binary_search(&token).ok(),
+        }
+    }
+
+    fn is_ascending(self) -> bool {
+        match self {
+            Self::Narrow(tokens) => tokens.is_sorted_by(|a, b| a < b),
+            Self::Wide(tokens) => tokens.is_sorted_by(|a, b| a < b),
+        }
+    }
 }
 
 enum Storage {
@@ -160,20 +227,12 @@ impl Storage {
 impl Image {
     /// Lays the parts out as in a file.
     pub(super) fn assemble(
-        parts: &Parts,
+        parts: Parts,
         eos: u32,
         kb: Digest,
         tokenizer: Digest,
     ) -> Result<Self, Error> {
-        let sources: [&[u8]; PART_COUNT] = [
-            bytemuck::cast_slice(&parts.tokens),
-            bytemuck::cast_slice(&parts.child_start),
-            bytemuck::cast_slice(&parts.terminal_bits),
-            bytemuck::cast_slice(&parts.terminal_rank),
-            bytemuck::cast_slice(&parts.names),
-            bytemuck::cast_slice(&parts.concepts),
-            bytemuck::cast_slice(&parts.merged),
-        ];
+        let narrow = parts.largest_token < u32::from(u16::MAX);
         let mut header = Header {
             magic: MAGIC,
             version: FORMAT_VERSION,
@@ -185,27 +244,15 @@ impl Image {
             terminals: parts.names.len() as u32,
             merged: (parts.merged.len() / 2) as u32,
             parts: PART_COUNT as u32,
+            longest_name: parts.longest_name as u32,
             ..Header::zeroed()
         };
-        let head_bytes = HEADER_BYTES + PART_COUNT * ENTRY_BYTES;
-        let mut table = [PartEntry::zeroed(); PART_COUNT];
-        let mut end = head_bytes;
-        for ((entry, source), (kind, _, width)) in table.iter_mut().zip(sources).zip(KINDS) {
-            let offset = end.next_multiple_of(ALIGNMENT);
-            *entry = PartEntry {
-                kind,
-                width,
-                offset: offset as u64,
-                bytes: source.len() as u64,
-            };
-            end = offset + source.len();
-        }
+        let (table, end) = lay_out(&header, if narrow { NARROW } else { 4 });
         let mut words = vec![0u64; end.div_ceil(8)];
         let bytes = &mut bytemuck::cast_slice_mut::<u64, u8>(&mut words)[..end];
-        for (entry, source) in table.iter().zip(sources) {
-            bytes[entry.offset as usize..][..source.len()].copy_from_slice(source);
-        }
-        header.body_digest = *blake3::hash(&bytes[head_bytes..]).as_bytes();
+        let head_bytes = HEADER_BYTES + PART_COUNT * ENTRY_BYTES;
+        parts.copy_into(bytes, &table, narrow);
+        header.body_digest = body_digest(&bytes[head_bytes..]);
         header.head_digest = head_digest(&header, &table);
         bytes[..HEADER_BYTES].copy_from_slice(bytemuck::bytes_of(&header));
         bytes[HEADER_BYTES..head_bytes].copy_from_slice(bytemuck::cast_slice(&table));
@@ -224,12 +271,13 @@ impl Image {
         // SAFETY: a trie file is only ever replaced as a whole (`write` renames over it), never changed in place, so
         // the mapped bytes stay what they are; `Trie::open` states this for files that others handle.
         let map = unsafe { Mmap::map(&file) }.map_err(io)?;
-        let image = Self::from_storage(Storage::Mapped(map), path)?;
-        image.check_body(path)?;
-        image
-            .check_structure()
-            .map_err(|what| corrupt(path, &what))?;
-        Ok(image)
+        Self::from_storage(Storage::Mapped(map), path)
+    }
+
+    /// Reads everything: the checksum of the body, and what the walk relies on.
+    pub(super) fn verify(&self, path: &Path) -> Result<(), Error> {
+        self.check_body(path)?;
+        self.check_structure().map_err(|what| corrupt(path, &what))
     }
 
     pub(super) fn write(&self, path: &Path) -> Result<(), Error> {
@@ -260,8 +308,26 @@ impl Image {
         &self.header
     }
 
-    pub(super) fn tokens(&self) -> &[u32] {
-        self.words(TOKEN)
+    pub(super) fn tokens(&self) -> Tokens<'_> {
+        if self.narrow {
+            Tokens::Narrow(bytemuck::cast_slice(
+                &self.bytes()[self.parts[TOKEN].clone()],
+            ))
+        } else {
+            Tokens::Wide(self.words(TOKEN))
+        }
+    }
+
+    pub(super) fn shortest(&self) -> &[u8] {
+        &self.bytes()[self.parts[SHORTEST].clone()]
+    }
+
+    pub(super) fn longest(&self) -> &[u8] {
+        &self.bytes()[self.parts[LONGEST].clone()]
+    }
+
+    pub(super) fn forced(&self) -> &[u8] {
+        &self.bytes()[self.parts[FORCED].clone()]
     }
 
     pub(super) fn child_start(&self) -> &[u32] {
@@ -335,17 +401,22 @@ impl Image {
         if head_digest(&header, &table) != header.head_digest {
             return Err(corrupt(path, "the checksum of its header is wrong"));
         }
-        let parts = locate(&header, &table, bytes.len()).map_err(|what| corrupt(path, &what))?;
+        let narrow = table
+            .iter()
+            .any(|entry| entry.kind == KINDS[TOKEN].0 && entry.width == NARROW);
+        let parts =
+            locate(&header, &table, narrow, bytes.len()).map_err(|what| corrupt(path, &what))?;
         Ok(Self {
             storage,
             header,
             parts,
+            narrow,
         })
     }
 
     fn check_body(&self, path: &Path) -> Result<(), Error> {
         let head_bytes = HEADER_BYTES + self.header.parts as usize * ENTRY_BYTES;
-        if *blake3::hash(&self.bytes()[head_bytes..]).as_bytes() != self.header.body_digest {
+        if body_digest(&self.bytes()[head_bytes..]) != self.header.body_digest {
             return Err(corrupt(path, "the checksum of its body is wrong"));
         }
         Ok(())
@@ -368,7 +439,7 @@ impl Image {
                     "node {node} has the impossible child range {start}..{end}"
                 ));
             }
-            if !tokens[start..end].is_sorted_by(|a, b| a < b) {
+            if !tokens.range(start..end).is_ascending() {
                 return Err(format!(
                     "the children of node {node} are not in ascending order of their tokens"
                 ));
@@ -395,15 +466,21 @@ impl Image {
 fn locate(
     header: &Header,
     table: &[PartEntry],
+    narrow: bool,
     file_bytes: usize,
 ) -> Result<[Range<usize>; PART_COUNT], String> {
-    let expected = header.expected_bytes();
+    let expected = header.expected_bytes(if narrow { NARROW } else { 4 });
     let mut parts: [Range<usize>; PART_COUNT] = Default::default();
     for (part, (kind, name, width)) in KINDS.into_iter().enumerate() {
         let entry = table
             .iter()
             .find(|entry| entry.kind == kind)
             .ok_or_else(|| format!("part {name:?} is missing"))?;
+        let width = if part == TOKEN && narrow {
+            NARROW
+        } else {
+            width
+        };
         if entry.width != width || entry.bytes != expected[part] {
             return Err(format!(
                 "part {name:?} has {} bytes of width {}, expected {} of width {width}",
@@ -426,6 +503,55 @@ fn locate(
         parts[part] = entry.offset as usize..end as usize;
     }
     Ok(parts)
+}
+
+/// Where parts of the sizes that the header asks for are put, and where the file ends.
+fn lay_out(header: &Header, token_width: u32) -> ([PartEntry; PART_COUNT], usize) {
+    let mut table = [PartEntry::zeroed(); PART_COUNT];
+    let mut end = HEADER_BYTES + PART_COUNT * ENTRY_BYTES;
+    let sizes = header.expected_bytes(token_width);
+    for (part, (entry, bytes)) in table.iter_mut().zip(sizes).enumerate() {
+        let (kind, _, width) = KINDS[part];
+        let offset = end.next_multiple_of(ALIGNMENT);
+        *entry = PartEntry {
+            kind,
+            width: if part == TOKEN { token_width } else { width },
+            offset: offset as u64,
+            bytes,
+        };
+        end = offset + bytes as usize;
+    }
+    (table, end)
+}
+
+impl Parts {
+    /// Writes every part to its place, and lets go of it.
+    fn copy_into(self, bytes: &mut [u8], table: &[PartEntry; PART_COUNT], narrow: bool) {
+        let mut put = |part: usize, source: &[u8]| {
+            bytes[table[part].offset as usize..][..source.len()].copy_from_slice(source);
+        };
+        if narrow {
+            let tokens: Vec<u16> = self.tokens.iter().map(|&token| token as u16).collect();
+            put(TOKEN, bytemuck::cast_slice(&tokens));
+        } else {
+            put(TOKEN, bytemuck::cast_slice(&self.tokens));
+        }
+        drop(self.tokens);
+        put(CHILD_START, bytemuck::cast_slice(&self.child_start));
+        drop(self.child_start);
+        put(TERMINAL_BITS, bytemuck::cast_slice(&self.terminal_bits));
+        put(TERMINAL_RANK, bytemuck::cast_slice(&self.terminal_rank));
+        put(NAME, bytemuck::cast_slice(&self.names));
+        put(CONCEPT, bytemuck::cast_slice(&self.concepts));
+        put(MERGED, bytemuck::cast_slice(&self.merged));
+        put(SHORTEST, &self.shortest);
+        put(LONGEST, &self.longest);
+        put(FORCED, &self.forced);
+    }
+}
+
+fn body_digest(body: &[u8]) -> [u8; 32] {
+    *blake3::hash(body).as_bytes()
 }
 
 fn head_digest(header: &Header, table: &[PartEntry]) -> [u8; 32] {
@@ -454,5 +580,6 @@ mod tests {
         assert_eq!(ENTRY_BYTES, 24);
         assert_eq!(std::mem::offset_of!(Header, head_digest), 112);
         assert_eq!(std::mem::offset_of!(Header, parts), 160);
+        assert_eq!(std::mem::offset_of!(Header, longest_name), 164);
     }
 }

@@ -4,7 +4,10 @@
 
 use std::collections::BTreeMap;
 
-use syncabel_decode::{Error, NameEntry, SpecialTokens, StepModel, Trie};
+use syncabel_decode::{
+    Error, NameEntry, PoolModel, Run, Scores, Scoring, SpecialTokens, State, StepModel, Trie,
+    Wanted,
+};
 use syncabel_kb::{ConceptId, Digest, GroupId, NameId};
 
 /// Tokens 0 and 1 are special; letters are 2, 3, ...
@@ -104,6 +107,109 @@ impl StepModel for HashModel {
             "at most `beams` rows of a prompt"
         );
         Ok(self.answer())
+    }
+}
+
+/// [`HashModel`] in a pool. Checks the promises that a search makes to its model.
+pub(crate) struct HashPool {
+    pub(crate) model: HashModel,
+    /// Histories behind the states, each with its mention.
+    states: Vec<(usize, Vec<u32>)>,
+    pub(crate) open: std::collections::BTreeSet<usize>,
+    /// The most mentions that were open at once.
+    pub(crate) most_open: usize,
+    /// Fails in this pass.
+    pub(crate) fails_in: Option<usize>,
+    pub(crate) passes: usize,
+}
+
+impl HashPool {
+    pub(crate) fn new(vocab: usize, seed: u64) -> Self {
+        Self {
+            model: HashModel::new(vocab, seed),
+            states: Vec::new(),
+            open: Default::default(),
+            most_open: 0,
+            fails_in: None,
+            passes: 0,
+        }
+    }
+
+    fn log_probs(&self, history: &[u32], among: Option<&[u32]>) -> Vec<f64> {
+        let logits = self.model.logits(history);
+        let weight = |&token: &u32| f64::from(logits[token as usize]).exp();
+        let all: Vec<u32> = (0..self.model.vocab as u32).collect();
+        let sum: f64 = among.unwrap_or(&all).iter().map(weight).sum();
+        logits.iter().map(|&x| f64::from(x) - sum.ln()).collect()
+    }
+}
+
+impl PoolModel for HashPool {
+    fn vocab_size(&self) -> usize {
+        self.model.vocab
+    }
+
+    fn forward(&mut self, runs: &[Run], scoring: Scoring) -> Result<Vec<Scores>, Error> {
+        self.passes += 1;
+        if self.fails_in == Some(self.passes) {
+            return Err(Error::Model("out of order".into()));
+        }
+        let known = self.states.len();
+        let mut answers = Vec::new();
+        for run in runs {
+            assert!(!run.tokens.is_empty());
+            let mut history = match run.after {
+                None => {
+                    assert!(self.open.insert(run.mention), "a mention is opened once");
+                    Vec::new()
+                }
+                Some(State(state)) => {
+                    assert!(self.open.contains(&run.mention) && (state as usize) < known);
+                    let (owner, history) = self.states[state as usize].clone();
+                    assert_eq!(owner, run.mention);
+                    history
+                }
+            };
+            let mut read = Vec::new();
+            for (position, &token) in run.tokens.iter().enumerate() {
+                if position > 0 && run.score_read {
+                    read.push(self.log_probs(&history, None)[token as usize] as f32);
+                }
+                history.push(token);
+                self.model.rows_computed += 1;
+            }
+            let tokens = match &run.wanted {
+                Wanted::Tokens(tokens) => tokens.clone(),
+                Wanted::Best(count) => {
+                    let scores = self.log_probs(&history, None);
+                    let mut all: Vec<u32> = (0..self.model.vocab as u32).collect();
+                    all.sort_by(|&a, &b| {
+                        scores[b as usize]
+                            .total_cmp(&scores[a as usize])
+                            .then(a.cmp(&b))
+                    });
+                    all.truncate(*count);
+                    all
+                }
+            };
+            let scores = self.log_probs(&history, (scoring == Scoring::Local).then_some(&tokens));
+            answers.push(Scores {
+                state: State(self.states.len() as u32),
+                read,
+                next: tokens
+                    .iter()
+                    .map(|&token| (token, scores[token as usize] as f32))
+                    .collect(),
+            });
+            self.states.push((run.mention, history));
+        }
+        self.most_open = self.most_open.max(self.open.len());
+        Ok(answers)
+    }
+
+    fn close(&mut self, mention: usize) {
+        // A mention that never asked for anything was never opened.
+        self.open.remove(&mention);
     }
 }
 

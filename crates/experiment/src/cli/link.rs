@@ -10,9 +10,9 @@ use std::io::{BufWriter, Write};
 use std::path::{Path, PathBuf};
 use syncabel_corpus::marked::{self, AbbreviationStep, GroupRule, MarkOptions, MarkedMention};
 use syncabel_corpus::predictions::{Prediction, TsvWriter, read_tsv};
-use syncabel_decode::{Linker, Trie};
+use syncabel_decode::{LinkModel, Trie};
 use syncabel_kb::{Digest, Kb};
-use syncabel_model::{Checkpoint, ModelSource};
+use syncabel_model::{ModelSource, Precision, TextTokenizer};
 
 /// Links the mentions of a corpus to concepts of a KB.
 ///
@@ -80,10 +80,10 @@ pub(super) fn run(args: Args) -> Result<()> {
         Some(out) if args.resume && out.is_file() => already_linked(out, &mentions)?,
         _ => 0,
     };
-    let device = syncabel_model::device(&args.device)?;
-    let checkpoint = syncabel_model::load(&model_source(&args.model)?, &device)?;
+    let source = model_source(&args.model)?;
+    let mut model = LinkModel::load(&source, &args.device, Precision::F32)?;
     let trie = (!args.free)
-        .then(|| open_or_build_trie(args.trie.as_deref(), &kb, &checkpoint))
+        .then(|| open_or_build_trie(args.trie.as_deref(), &kb, model.tokenizer()))
         .transpose()?;
     let link = LinkConfig {
         guided: !args.free,
@@ -91,7 +91,7 @@ pub(super) fn run(args: Args) -> Result<()> {
         batch: args.batch,
         ..LinkConfig::default()
     };
-    let mut linker = Linker::new(&checkpoint, &kb, trie.as_ref(), link.options())?;
+    let mut linker = model.linker(&kb, trie.as_ref(), link.options())?;
     let mut sink = Sink::open(&args, done > 0)?;
     let bar = progress::bar(mentions.len() as u64, "mentions").with_prefix("link");
     bar.inc(done as u64);
@@ -106,12 +106,12 @@ pub(super) fn run(args: Args) -> Result<()> {
     sink.finish()
 }
 
-fn open_or_build_trie(path: Option<&Path>, kb: &Kb, checkpoint: &Checkpoint) -> Result<Trie> {
+fn open_or_build_trie(path: Option<&Path>, kb: &Kb, tokenizer: &TextTokenizer) -> Result<Trie> {
     if let Some(path) = path.filter(|p| p.exists()) {
-        let tokenizer: Digest = checkpoint.tokenizer.digest().parse()?;
+        let tokenizer: Digest = tokenizer.digest().parse()?;
         return Ok(Trie::open(path, kb.digest(), &tokenizer)?);
     }
-    let trie = Trie::for_tokenizer(kb, &checkpoint.tokenizer)?;
+    let trie = Trie::for_tokenizer(kb, tokenizer)?;
     if let Some(path) = path {
         trie.write(path)?;
     }

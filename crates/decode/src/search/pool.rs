@@ -1,0 +1,264 @@
+//! Many mentions in one stream of forward passes.
+//!
+//! A search says which token runs it wants read next; the pool collects the runs of all open mentions, hands them to the
+//! model as one batch, and hands the scores back. A mention that is done leaves and the next one joins at once, so the
+//! batches stay full to the end of the queue and nobody waits for the slowest.
+
+use super::{Hypothesis, Query, Rules, Scoring, Strategy, beam::BeamSearch, best_first::BestFirst};
+use crate::Error;
+
+/// A place in a model's memory: all that was read up to the last token of a run, prompt included.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct State(pub u32);
+
+/// Tokens that a model is to read in one pass, and what it is to say about them.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Run {
+    /// Whose run it is. States live until [`PoolModel::close`] of their mention.
+    pub mention: usize,
+    /// What was read before; `None` for a prompt, which opens the mention.
+    pub after: Option<State>,
+    /// At least one token.
+    pub tokens: Vec<u32>,
+    /// Whether the tokens behind the first one are to be scored.
+    pub score_read: bool,
+    /// What is to be said about the token behind the run.
+    pub wanted: Wanted,
+}
+
+/// Which tokens behind a run are to be scored.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Wanted {
+    /// These, in this order.
+    Tokens(Vec<u32>),
+    /// So many with the highest scores, in any order; of equal ones those with the smaller ids.
+    Best(usize),
+}
+
+/// What a model says about a [`Run`].
+#[derive(Clone, Debug, PartialEq)]
+pub struct Scores {
+    /// The place behind the run.
+    pub state: State,
+    /// Log-probability of each token of the run but the first, given all before it, over the whole vocabulary; empty
+    /// unless asked for.
+    pub read: Vec<f32>,
+    /// The wanted tokens with their log-probabilities by the [`Scoring`] that was asked for. -∞ for an impossible one.
+    pub next: Vec<(u32, f32)>,
+}
+
+/// A language model that reads token runs of many mentions in one pass.
+///
+/// Unlike a [`crate::StepModel`] it may be asked to go on from any place that an open mention has reached, by any number of
+/// tokens, and mentions come and go between passes. What it answers about a run does not depend on the other runs
+/// (as far as its arithmetic does not).
+pub trait PoolModel {
+    /// Number of tokens that the head knows.
+    fn vocab_size(&self) -> usize;
+
+    /// Reads all `runs` and answers them in their order. A run never goes on from a run of the same call.
+    ///
+    /// # Errors
+    /// [`Error::Model`], and [`Error::NotFinite`] for scores that are no numbers.
+    fn forward(&mut self, runs: &[Run], scoring: Scoring) -> Result<Vec<Scores>, Error>;
+
+    /// Forgets a mention and all its states.
+    fn close(&mut self, mention: usize);
+}
+
+/// What a search did, for tables of costs.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Serialize)]
+pub struct Work {
+    /// Forward passes.
+    pub passes: u64,
+    /// Tokens read as prompts.
+    pub prompt_tokens: u64,
+    /// Tokens read behind prompts.
+    pub rows: u64,
+    /// Of these, tokens behind the first one of their run.
+    pub forced_rows: u64,
+}
+
+impl std::ops::AddAssign for Work {
+    fn add_assign(&mut self, other: Self) {
+        self.passes += other.passes;
+        self.prompt_tokens += other.prompt_tokens;
+        self.rows += other.rows;
+        self.forced_rows += other.forced_rows;
+    }
+}
+
+impl<M: PoolModel + ?Sized> PoolModel for &mut M {
+    fn vocab_size(&self) -> usize {
+        (**self).vocab_size()
+    }
+
+    fn forward(&mut self, runs: &[Run], scoring: Scoring) -> Result<Vec<Scores>, Error> {
+        (**self).forward(runs, scoring)
+    }
+
+    fn close(&mut self, mention: usize) {
+        (**self).close(mention);
+    }
+}
+
+impl Work {
+    fn count(&mut self, runs: &[Run]) {
+        self.passes += 1;
+        for run in runs {
+            let tokens = run.tokens.len() as u64;
+            if run.after.is_none() {
+                self.prompt_tokens += tokens;
+            } else {
+                self.rows += tokens;
+                self.forced_rows += tokens - 1;
+            }
+        }
+    }
+}
+
+/// Rows that a pass may have for hardly more than one: what reading the weights costs anyway. A best-first search that
+/// is alone looks at several places at once up to this many.
+const CHEAP_ROWS: usize = 6;
+
+/// One mention's search.
+enum Search<'q> {
+    Beam(BeamSearch<'q>),
+    BestFirst(BestFirst<'q>),
+}
+
+impl<'q> Search<'q> {
+    fn new(index: usize, query: &'q Query, rules: &Rules<'_>) -> Result<Self, Error> {
+        Ok(match rules.options.strategy {
+            Strategy::Beam => Self::Beam(BeamSearch::new(index, query, rules)?),
+            Strategy::BestFirst => Self::BestFirst(BestFirst::new(index, query, rules)?),
+        })
+    }
+
+    /// Adds the runs that it needs next: at least one unless it is done.
+    fn ask(&mut self, room: usize, rules: &Rules<'_>, runs: &mut Vec<Run>) -> Result<(), Error> {
+        match self {
+            Self::Beam(search) => search.ask(rules, runs),
+            Self::BestFirst(search) => search.ask(room, rules, runs),
+        }
+    }
+
+    fn tell(
+        &mut self,
+        scores: &mut dyn Iterator<Item = Scores>,
+        rules: &Rules<'_>,
+    ) -> Result<(), Error> {
+        match self {
+            Self::Beam(search) => search.tell(scores, rules),
+            Self::BestFirst(search) => search.tell(scores, rules),
+        }
+    }
+
+    fn into_hypotheses(self, rules: &Rules<'_>) -> Vec<Hypothesis> {
+        match self {
+            Self::Beam(search) => search.into_hypotheses(),
+            Self::BestFirst(search) => search.into_hypotheses(rules),
+        }
+    }
+}
+
+struct Open<'q> {
+    index: usize,
+    search: Search<'q>,
+    /// Runs in the present pass.
+    asked: usize,
+}
+
+/// Decodes `queries`, at most `open_at_once` of them at any time, handing each result over as soon as it is there.
+pub(super) fn decode(
+    model: &mut dyn PoolModel,
+    queries: &[Query],
+    rules: &Rules<'_>,
+    open_at_once: usize,
+    done: &mut dyn FnMut(usize, Vec<Hypothesis>),
+) -> Result<Work, Error> {
+    let mut open: Vec<Open<'_>> = Vec::new();
+    let outcome = pump(model, queries, rules, open_at_once, &mut open, done);
+    if outcome.is_err() {
+        open.iter().for_each(|mention| model.close(mention.index));
+    }
+    outcome
+}
+
+fn pump<'q>(
+    model: &mut dyn PoolModel,
+    queries: &'q [Query],
+    rules: &Rules<'_>,
+    open_at_once: usize,
+    open: &mut Vec<Open<'q>>,
+    done: &mut dyn FnMut(usize, Vec<Hypothesis>),
+) -> Result<Work, Error> {
+    let mut work = Work::default();
+    let mut waiting = queries.iter().enumerate();
+    let mut runs = Vec::new();
+    loop {
+        runs.clear();
+        open.iter_mut().for_each(|mention| mention.asked = 0);
+        loop {
+            for (index, query) in waiting.by_ref().take(open_at_once - open.len()) {
+                let search = Search::new(index, query, rules)?;
+                open.push(Open {
+                    index,
+                    search,
+                    asked: 0,
+                });
+            }
+            let room = (CHEAP_ROWS / open.len().max(1)).max(1);
+            for mention in open.iter_mut().filter(|mention| mention.asked == 0) {
+                let before = runs.len();
+                mention.search.ask(room, rules, &mut runs)?;
+                mention.asked = runs.len() - before;
+            }
+            // Who asks for nothing has its answers; its place is free for another one.
+            let before = open.len();
+            for Open { index, search, .. } in open.extract_if(.., |mention| mention.asked == 0) {
+                model.close(index);
+                done(index, search.into_hypotheses(rules));
+            }
+            if open.len() == before || waiting.len() == 0 {
+                break;
+            }
+        }
+        if open.is_empty() {
+            return Ok(work);
+        }
+        work.count(&runs);
+        let scores = model.forward(&runs, rules.options.scoring)?;
+        check(&runs, &scores)?;
+        let mut scores = scores.into_iter();
+        for mention in open.iter_mut() {
+            let own = &mut scores.by_ref().take(mention.asked);
+            mention.search.tell(own, rules)?;
+        }
+    }
+}
+
+/// The promises that indexing relies on.
+fn check(runs: &[Run], scores: &[Scores]) -> Result<(), Error> {
+    let keeps = |(run, scores): (&Run, &Scores)| {
+        let read = if run.score_read {
+            run.tokens.len() - 1
+        } else {
+            0
+        };
+        let next = match &run.wanted {
+            Wanted::Tokens(tokens) => scores
+                .next
+                .iter()
+                .map(|pair| pair.0)
+                .eq(tokens.iter().copied()),
+            Wanted::Best(count) => scores.next.len() <= *count,
+        };
+        scores.read.len() == read && next
+    };
+    if runs.len() == scores.len() && runs.iter().zip(scores).all(keeps) {
+        Ok(())
+    } else {
+        Err(Error::Model("it did not answer what it was asked".into()))
+    }
+}

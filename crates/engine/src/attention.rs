@@ -1,0 +1,186 @@
+//! Attention of single rows over blocks of cells.
+//!
+//! Keys lie so that 16 cells of one dimension are one vector: the scores of a block come without sums across a vector.
+//! All query heads of a group take each vector of keys or values together.
+
+use rayon::prelude::*;
+use syncabel_kernels::multiversion;
+use syncabel_kernels::simd::{exp, max, sum};
+
+use crate::Shape;
+use crate::arena::{Arena, CELLS, Window};
+
+/// Rows of one run that one task takes.
+const TASK_ROWS: usize = 8;
+
+/// Rows of a pass that belong to one run: tokens `from..from + count` of it.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Rows {
+    pub(crate) run: usize,
+    pub(crate) from: u32,
+    pub(crate) count: usize,
+}
+
+/// One layer's attention.
+///
+/// # Shapes
+/// - out: `[rows, query heads * head_dim]`
+/// - queries: `[rows, stride]`, of which the first `query heads * head_dim` are the queries, turned to their positions
+/// - rows: all rows of the pass in order; `windows[run]` is what they see
+pub(crate) fn attend(
+    out: &mut [f32],
+    queries: &[f32],
+    stride: usize,
+    rows: &[Rows],
+    windows: &[Vec<Window>],
+    arena: &Arena,
+    layer: usize,
+    shape: &Shape,
+) {
+    let width = shape.query_width();
+    let mut tasks = Vec::new();
+    let (mut out, mut queries) = (out, queries);
+    for part in rows {
+        let mut done = 0;
+        while done < part.count {
+            let count = TASK_ROWS.min(part.count - done);
+            let (mine, rest) = out.split_at_mut(count * width);
+            tasks.push((
+                mine,
+                &queries[..count * stride],
+                part.run,
+                part.from + done as u32,
+            ));
+            out = rest;
+            queries = &queries[count * stride..];
+            done += count;
+        }
+    }
+    tasks.into_par_iter().for_each(|(out, queries, run, from)| {
+        let blocks: Vec<(&[f32], &[f32])> = windows[run]
+            .iter()
+            .map(|window| arena.layer(window.block, layer))
+            .collect();
+        let mut masks = Vec::with_capacity(blocks.len());
+        let mut scores = vec![0.0; shape.group() * blocks.len() * CELLS];
+        for (i, (out, query)) in out
+            .chunks_exact_mut(width)
+            .zip(queries.chunks_exact(stride))
+            .enumerate()
+        {
+            masks.clear();
+            masks.extend(windows[run].iter().map(|w| w.mask(from + i as u32)));
+            row(
+                out,
+                query,
+                &blocks,
+                &masks,
+                &mut scores,
+                shape.group(),
+                shape.head_dim,
+            );
+        }
+    });
+}
+
+multiversion! {
+    /// One row, all heads.
+    fn row(out: &mut [f32], query: &[f32], blocks: &[(&[f32], &[f32])], masks: &[u16], scores: &mut [f32], group: usize, dim: usize) {
+        let cells = blocks.len() * CELLS;
+        for (head, out) in out.chunks_exact_mut(group * dim).enumerate() {
+            let query = &query[head * group * dim..][..group * dim];
+            let mut first = 0;
+            while first < group {
+                let count = (group - first).min(4);
+                let query = &query[first * dim..][..count * dim];
+                let scores = &mut scores[first * cells..][..count * cells];
+                let out = &mut out[first * dim..][..count * dim];
+                match count {
+                    1 => heads::<1>(out, query, blocks, masks, scores, head, dim),
+                    2 => heads::<2>(out, query, blocks, masks, scores, head, dim),
+                    3 => heads::<3>(out, query, blocks, masks, scores, head, dim),
+                    _ => heads::<4>(out, query, blocks, masks, scores, head, dim),
+                }
+                first += count;
+            }
+        }
+    }
+}
+
+/// N query heads that share a key head.
+#[inline(always)]
+fn heads<const N: usize>(
+    out: &mut [f32],
+    query: &[f32],
+    blocks: &[(&[f32], &[f32])],
+    masks: &[u16],
+    scores: &mut [f32],
+    head: usize,
+    dim: usize,
+) {
+    let cells = blocks.len() * CELLS;
+    let scale = 1.0 / (dim as f32).sqrt();
+    for (number, ((keys, _), &mask)) in blocks.iter().zip(masks).enumerate() {
+        let keys = &keys[head * dim * CELLS..][..dim * CELLS];
+        let mut totals = [[0.0f32; CELLS]; N];
+        for (d, line) in keys.chunks_exact(CELLS).enumerate() {
+            for (n, totals) in totals.iter_mut().enumerate() {
+                let q = query[n * dim + d];
+                for c in 0..CELLS {
+                    totals[c] += q * line[c];
+                }
+            }
+        }
+        for (n, totals) in totals.iter().enumerate() {
+            let to = &mut scores[n * cells + number * CELLS..][..CELLS];
+            for c in 0..CELLS {
+                let seen = (mask >> c) & 1 == 1;
+                to[c] = if seen {
+                    totals[c] * scale
+                } else {
+                    f32::NEG_INFINITY
+                };
+            }
+        }
+    }
+    for scores in scores.chunks_exact_mut(cells) {
+        let largest = max(scores);
+        for (scores, &mask) in scores.chunks_exact_mut(CELLS).zip(masks) {
+            for (c, score) in scores.iter_mut().enumerate() {
+                // `exp` stops short of zero; what is hidden must be zero.
+                let seen = (mask >> c) & 1 == 1;
+                *score = if seen { exp(*score - largest) } else { 0.0 };
+            }
+        }
+        let scale = 1.0 / sum(cells, |i| scores[i]);
+        scores.iter_mut().for_each(|score| *score *= scale);
+    }
+    for from in (0..dim).step_by(CELLS) {
+        let width = CELLS.min(dim - from);
+        let mut totals = [[0.0f32; CELLS]; N];
+        for (number, ((_, values), &mask)) in blocks.iter().zip(masks).enumerate() {
+            if mask == 0 {
+                continue;
+            }
+            let values = &values[head * dim * CELLS..][..dim * CELLS];
+            for (c, line) in values.chunks_exact(dim).enumerate() {
+                let line = &line[from..][..width];
+                for (n, totals) in totals.iter_mut().enumerate() {
+                    let weight = scores[n * cells + number * CELLS + c];
+                    if width == CELLS {
+                        for d in 0..CELLS {
+                            totals[d] += weight * line[d];
+                        }
+                    } else {
+                        for (total, value) in totals.iter_mut().zip(line) {
+                            *total += weight * value;
+                        }
+                    }
+                }
+            }
+        }
+        for (n, totals) in totals.iter().enumerate() {
+            out[n * dim + from..][..width].copy_from_slice(&totals[..width]);
+        }
+    }
+}

@@ -1,0 +1,58 @@
+//! Models for the CPU engine, read straight from their files.
+
+use std::sync::Arc;
+
+use syncabel_engine::{Engine, Precision, Shape, Weights};
+
+use crate::checkpoint::with_files;
+use crate::{Error, LlamaConfig, ModelSource, TextTokenizer, rope_tables};
+
+/// A model with everything needed to link with it on the CPU, without a tensor library.
+#[derive(Debug)]
+pub struct CpuModel {
+    /// The shape.
+    pub config: LlamaConfig,
+    /// Its tokenizer.
+    pub tokenizer: TextTokenizer,
+    /// The network.
+    pub engine: Engine,
+}
+
+/// Loads a model for the CPU engine. Tensors are read and packed one after the other, so the peak of memory is the packed
+/// model and its largest tensor.
+///
+/// # Errors
+/// As [`crate::load`].
+pub fn load_cpu(source: &ModelSource, precision: Precision) -> Result<CpuModel, Error> {
+    with_files(source, |config, tokenizer, weights| {
+        let (tokens, rows) = (tokenizer.vocab_size(), config.vocab_size);
+        if tokens > rows {
+            return Err(Error::Vocabulary { tokens, rows });
+        }
+        let mut read = |name: &str, dims: &[usize]| weights.read(name, dims);
+        let weights = Weights::read(shape(&config), precision, &mut read)?;
+        let own = config.clone();
+        let rope = move |positions| rope_tables(&own, positions);
+        Ok(CpuModel {
+            engine: Engine::new(Arc::new(weights), Box::new(rope)),
+            config,
+            tokenizer,
+        })
+    })
+}
+
+/// The sizes that the engine needs.
+fn shape(config: &LlamaConfig) -> Shape {
+    Shape {
+        vocab: config.vocab_size,
+        hidden: config.hidden_size,
+        inner: config.intermediate_size,
+        layers: config.num_hidden_layers,
+        query_heads: config.num_attention_heads,
+        key_heads: config.num_key_value_heads,
+        head_dim: config.head_dim,
+        eps: config.rms_norm_eps as f32,
+        tied: config.tie_word_embeddings,
+        positions: config.max_position_embeddings,
+    }
+}
