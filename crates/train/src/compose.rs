@@ -399,26 +399,12 @@ pub fn compose<'a>(
     synthetic: &'a [Example],
     composition: &Composition,
 ) -> Result<Plan<'a>, Error> {
-    check_share("human_share", composition.human_share)?;
-    check_share("unseen_concept_share", composition.unseen_concept_share)?;
-
     let strategy = composition.strategy;
-    let held_out = held_out_codes(human, composition);
-    let shared = if strategy.needs_human() {
-        take_share(human, composition)
-    } else {
-        Vec::new()
-    };
-    let kept: Vec<&Example> = shared
-        .iter()
-        .copied()
-        .filter(|example| {
-            !example
-                .codes
-                .iter()
-                .any(|code| held_out.contains(code.as_str()))
-        })
-        .collect();
+    let HumanPart {
+        held_out,
+        shared,
+        kept,
+    } = human_part(human, composition)?;
     let synthetic: Vec<&Example> = if strategy.needs_synthetic() {
         synthetic.iter().collect()
     } else {
@@ -441,6 +427,56 @@ pub fn compose<'a>(
         examples: [kept, synthetic].concat(),
         phases,
         report,
+    })
+}
+
+/// The human examples that a composition trains on, and with them everything human that may go into synthetic data: a
+/// study of scarce annotation must not let a generator see what it holds back. All of them where the strategy itself
+/// takes none, or the share is 0: synthetic data then stand alone, and are made as the paper makes them.
+///
+/// # Errors
+/// [`Error::Config`] for a share outside of 0 to 1.
+pub fn human_for_synthesis<'a>(
+    human: &'a [Example],
+    composition: &Composition,
+) -> Result<Vec<&'a Example>, Error> {
+    if !composition.strategy.needs_human() || composition.human_share == 0.0 {
+        let all = Composition {
+            strategy: Strategy::HumanOnly,
+            human_share: 1.0,
+            ..composition.clone()
+        };
+        return Ok(human_part(human, &all)?.kept);
+    }
+    Ok(human_part(human, composition)?.kept)
+}
+
+struct HumanPart<'a> {
+    held_out: BTreeSet<&'a str>,
+    /// After taking the share.
+    shared: Vec<&'a Example>,
+    /// Of these, without held-out concepts.
+    kept: Vec<&'a Example>,
+}
+
+fn human_part<'a>(human: &'a [Example], composition: &Composition) -> Result<HumanPart<'a>, Error> {
+    check_share("human_share", composition.human_share)?;
+    check_share("unseen_concept_share", composition.unseen_concept_share)?;
+    let held_out = held_out_codes(human, composition);
+    let shared = if composition.strategy.needs_human() {
+        take_share(human, composition)
+    } else {
+        Vec::new()
+    };
+    let held = |example: &Example| {
+        let mut codes = example.codes.iter();
+        codes.any(|code| held_out.contains(code.as_str()))
+    };
+    let kept = shared.iter().copied().filter(|e| !held(e)).collect();
+    Ok(HumanPart {
+        held_out,
+        shared,
+        kept,
     })
 }
 
@@ -655,6 +691,22 @@ mod tests {
     }
 
     proptest! {
+        #[test]
+        fn synthesis_sees_no_more_of_the_human_part_than_training(
+            human in humans(20), human_share in 0.3f64..1.0, unseen_concept_share in 0.0f64..0.6, seed: u64,
+        ) {
+            let synthetic = synthetics(3);
+            let part = Composition { human_share, unseen_concept_share, seed, ..with(Strategy::Combined) };
+            if let Ok(plan) = compose(&human, &synthetic, &part) {
+                let seen = human_for_synthesis(&human, &part).unwrap();
+                prop_assert_eq!(&seen[..], &plan.examples[..plan.report.human_kept]);
+            }
+            let alone = Composition { strategy: Strategy::SyntheticOnly, ..part };
+            prop_assert!(human_for_synthesis(&human, &alone).unwrap().len() <= human.len());
+            let none = Composition { human_share: 0.0, unseen_concept_share: 0.0, ..with(Strategy::Interleaved) };
+            prop_assert_eq!(human_for_synthesis(&human, &none).unwrap().len(), human.len());
+        }
+
         #[test]
         fn interleaving_alternates_strictly_and_covers_everything(
             human in humans(20), n in 1usize..40, seed: u64, epoch in 0u64..3,
