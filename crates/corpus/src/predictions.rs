@@ -219,7 +219,9 @@ impl Header {
         {
             return Err(Error::Structure {
                 at: Location::line(path, 1),
-                problem: format!("the column {twice:?} stands twice in the header; rename or remove one"),
+                problem: format!(
+                    "the column {twice:?} stands twice in the header; rename or remove one"
+                ),
             });
         }
         let ours = COLUMNS.map(find);
@@ -258,7 +260,9 @@ impl Header {
         prediction.candidates = row.candidates(14)?;
         prediction.probability = row.number(15)?;
         prediction.margin = row.number(16)?;
-        prediction.extra.resize_with(self.extra.len(), Default::default);
+        prediction
+            .extra
+            .resize_with(self.extra.len(), Default::default);
         for (&column, (name, value)) in self.extra.iter().zip(&mut prediction.extra) {
             if *name != self.names[column] {
                 name.clone_from(&self.names[column]);
@@ -431,13 +435,19 @@ mod tests {
             error_of(format!("{MINIMAL}\tcode\n{row}\tA\n"))
                 .contains("p.tsv:1: the column \"code\" stands twice")
         );
-        let open = error_of(format!("{MINIMAL}\n{row}\nd\tD\t1\t5\t\"gout\tA\tB\n{row}\n"));
-        assert!(open.contains("p.tsv:3: the quote that opens cell 5"), "{open}");
+        let open = error_of(format!(
+            "{MINIMAL}\n{row}\nd\tD\t1\t5\t\"gout\tA\tB\n{row}\n"
+        ));
+        assert!(
+            open.contains("p.tsv:3: the quote that opens cell 5"),
+            "{open}"
+        );
         let late = error_of(format!(
             "{MINIMAL}\n{row}\nd\tD\t1\t5\t\"gout\tA\tB\nd\tD\t1\t5\"\tgout\tA\tB\n{row}\n"
         ));
         assert!(
-            late.contains("p.tsv:3: 8 tab") && late.contains("opens column span closes only 1 lines"),
+            late.contains("p.tsv:3: 8 tab")
+                && late.contains("opens column span closes only 1 lines"),
             "{late}"
         );
         let mut bytes = format!("{MINIMAL}\nd\tD\t1\t5\tg").into_bytes();

@@ -279,7 +279,11 @@ mod tests {
         let mut records = Records::open(&path).unwrap();
         let mut rows = Vec::new();
         while records.read().unwrap() {
-            rows.push((0..records.len()).map(|i| records.cell(i).to_owned()).collect());
+            rows.push(
+                (0..records.len())
+                    .map(|i| records.cell(i).to_owned())
+                    .collect(),
+            );
         }
         rows
     }
