@@ -34,11 +34,11 @@ pub enum Error {
     },
     /// A label that is not part of the judge's protocol.
     #[error(
-        "data row {row} ({mention}): column `{column}` holds `{label}`, which is none of STRICT, EXACT, PARTIAL, BROAD, NARROW, NO_RELATION"
+        "{place}, column {column} ({mention}): `{label}` is no verdict; known are STRICT, EXACT, PARTIAL, BROAD, NARROW, NO_RELATION"
     )]
     UnknownLabel {
-        /// 1-based number of the data row (the header not counted).
-        row: usize,
+        /// File and line, or the 1-based number of the data row (the header not counted).
+        place: String,
         /// Document and span of the mention.
         mention: String,
         /// The column.
@@ -90,6 +90,9 @@ pub enum Error {
         /// Cells of the row.
         got: usize,
     },
+    /// A file could not be read: not there, or not what it should be.
+    #[error(transparent)]
+    Corpus(#[from] syncabel_corpus::Error),
     /// Reading or writing a file failed.
     #[error("{path}: {source}")]
     Io {

@@ -5,6 +5,7 @@
 
 use std::collections::BTreeMap;
 use std::fmt;
+use std::path::Path;
 use std::str::FromStr;
 
 use serde::{Deserialize, Serialize};
@@ -92,24 +93,14 @@ pub struct JudgeCounts {
     pub unlabelled: usize,
 }
 
-/// Counts the verdicts in `column`, or in the first of [`DEFAULT_JUDGE_COLUMNS`] that exists.
-///
-/// # Errors
-/// [`Error::NoJudgeColumn`] if a column is named and absent, [`Error::UnknownLabel`] for a label outside the protocol.
-pub(crate) fn count(
-    scored: &Scored<'_>,
-    column: Option<&str>,
-) -> Result<Option<JudgeCounts>, Error> {
-    let Some(column) = choose_column(scored, column)? else {
-        return Ok(None);
-    };
+/// Counts verdicts; `None` where no judge column was read.
+pub(crate) fn count(scored: &Scored) -> Option<JudgeCounts> {
     let mut counts = JudgeCounts {
-        column: column.clone(),
+        column: scored.judge_column.clone()?,
         ..JudgeCounts::default()
     };
     for outcome in &scored.outcomes {
-        let prediction = &scored.predictions[outcome.row];
-        let label = label_of(prediction, &column, outcome.row)?;
+        let label = outcome.label;
         counts.correct += usize::from(outcome.correct || label == Some(Label::Exact));
         *match label {
             Some(Label::Strict) => &mut counts.strict,
@@ -121,55 +112,53 @@ pub(crate) fn count(
             None => &mut counts.unlabelled,
         } += 1;
     }
-    Ok(Some(counts))
+    Some(counts)
 }
 
-fn choose_column(scored: &Scored<'_>, asked: Option<&str>) -> Result<Option<String>, Error> {
-    let exists = |column: &str| {
-        scored
-            .predictions
-            .iter()
-            .any(|p| value(p, column).is_some())
-    };
+/// The column asked for, or the first of [`DEFAULT_JUDGE_COLUMNS`] that exists.
+///
+/// # Errors
+/// [`Error::NoJudgeColumn`] if a column is named and absent.
+pub(crate) fn choose_column(
+    columns: &[&str],
+    asked: Option<&str>,
+) -> Result<Option<String>, Error> {
     match asked {
         None => Ok(DEFAULT_JUDGE_COLUMNS
             .into_iter()
-            .find(|c| exists(c))
+            .find(|c| columns.contains(c))
             .map(str::to_owned)),
-        Some(column) if exists(column) => Ok(Some(column.to_owned())),
-        Some(column) => {
-            let extra = scored
-                .predictions
-                .first()
-                .map(|p| p.extra.as_slice())
-                .unwrap_or_default();
-            let names: Vec<&str> = extra.iter().map(|(name, _)| name.as_str()).collect();
-            let found = if names.is_empty() {
+        Some(column) if columns.contains(&column) => Ok(Some(column.to_owned())),
+        Some(column) => Err(Error::NoJudgeColumn {
+            column: column.to_owned(),
+            found: if columns.is_empty() {
                 "none".to_owned()
             } else {
-                names.join(", ")
-            };
-            Err(Error::NoJudgeColumn {
-                column: column.to_owned(),
-                found,
-            })
-        }
+                columns.join(", ")
+            },
+        }),
     }
 }
 
-fn value<'p>(prediction: &'p Prediction, column: &str) -> Option<&'p str> {
-    prediction
-        .extra
-        .iter()
-        .find(|(name, _)| name == column)
-        .map(|(_, value)| value.as_str())
-}
-
-fn label_of(prediction: &Prediction, column: &str, row: usize) -> Result<Option<Label>, Error> {
-    match value(prediction, column).map(str::trim) {
+/// The verdict in a row's judge column; `None` for an empty cell.
+///
+/// # Errors
+/// [`Error::UnknownLabel`] for a label outside the protocol.
+pub(crate) fn label_of(
+    prediction: &Prediction,
+    column: &str,
+    source: Option<&Path>,
+    row: u32,
+    line: usize,
+) -> Result<Option<Label>, Error> {
+    let value = prediction.extra.iter().find(|(name, _)| name == column);
+    match value.map(|(_, value)| value.trim()) {
         None | Some("") => Ok(None),
         Some(text) => text.parse().map(Some).map_err(|()| Error::UnknownLabel {
-            row: row + 1,
+            place: match source {
+                Some(path) => format!("{}:{line}", path.display()),
+                None => format!("data row {}", row + 1),
+            },
             mention: format!(
                 "{} {}-{}",
                 prediction.filename, prediction.start_span, prediction.end_span

@@ -89,7 +89,7 @@ pub fn summarise(
     }
     let summarise_arm = |name: &&str| {
         let of_arm: Vec<&Run<'_>> = runs.iter().filter(|run| run.arm == **name).collect();
-        let scored: Vec<Scored<'_>> = of_arm
+        let scored: Vec<Scored> = of_arm
             .iter()
             .map(|run| score(run.predictions, training, kb, options))
             .collect::<Result<_, _>>()?;
@@ -118,7 +118,7 @@ pub fn summarise(
 
 /// Aggregates of three strata over the seeds of one arm, with one set of replicates.
 fn pooled(
-    seeds: &[Scored<'_>],
+    seeds: &[Scored],
     strata: [fn(&Outcome) -> bool; 3],
     options: &EvalOptions,
 ) -> Result<[Aggregate; 3], Error> {
@@ -127,9 +127,14 @@ fn pooled(
         let next = documents.len() as u32;
         documents.entry(name).or_insert(next);
     }
-    let sums_of = |scored: &Scored<'_>, keep: fn(&Outcome) -> bool| {
+    let sums_of = |scored: &Scored, keep: fn(&Outcome) -> bool| {
         let kept = scored.outcomes.iter().filter(|o| keep(o));
-        let rows = kept.map(|o| (documents[scored.documents[o.document as usize]], o.correct));
+        let rows = kept.map(|o| {
+            (
+                documents[scored.documents[o.document as usize].as_str()],
+                o.correct,
+            )
+        });
         DocumentSums::from_rows(documents.len(), rows.collect::<Vec<_>>())
     };
     let sums = strata.map(|keep| {

@@ -1,12 +1,15 @@
 //! What the human training data covers: the line between seen and unseen.
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 
-use syncabel_corpus::{Corpus, Document, Origin, Split};
+use syncabel_corpus::{Corpus, Document, Mention, Origin, Split};
 use syncabel_kb::Kb;
 
 use crate::codes::{Canonical, Canonicaliser};
 use crate::score::SeenRule;
+
+/// How many of the most frequent concepts and mention strings count as frequent (the paper's partition).
+pub const FREQUENT: usize = 100;
 
 /// Codes and mention strings of the human training data.
 ///
@@ -14,13 +17,38 @@ use crate::score::SeenRule;
 /// what the comparison is about.
 #[derive(Debug, Clone, Default)]
 pub struct TrainingSet {
+    codes: Coverage,
+    /// The codes that each mention string was annotated with.
+    mentions: HashMap<String, Coverage>,
+    concept_counts: HashMap<String, usize>,
+    mention_counts: HashMap<String, usize>,
+}
+
+/// Codes in the three readings of [`SeenRule`].
+#[derive(Debug, Clone, Default)]
+struct Coverage {
     /// Code strings, the parts of a composite in file order (the authors' rule).
     strings: HashSet<String>,
     /// Code strings, the parts of a composite sorted.
     keys: HashSet<String>,
     /// Single codes.
     parts: HashSet<String>,
-    mentions: HashSet<String>,
+}
+
+impl Coverage {
+    fn add(&mut self, composite: &Canonical) {
+        self.strings.insert(composite.unsorted());
+        self.keys.insert(composite.key.clone());
+        self.parts.extend(composite.parts.iter().cloned());
+    }
+
+    fn has(&self, gold: &[Canonical], rule: SeenRule) -> bool {
+        gold.iter().any(|composite| match rule {
+            SeenRule::CodeString => self.strings.contains(&composite.key),
+            SeenRule::CodeSet => self.keys.contains(&composite.key),
+            SeenRule::AnyConcept => composite.parts.iter().any(|part| self.parts.contains(part)),
+        })
+    }
 }
 
 impl TrainingSet {
@@ -38,19 +66,25 @@ impl TrainingSet {
         documents: impl IntoIterator<Item = &'d Document>,
         kb: Option<&Kb>,
     ) -> Self {
+        let human = documents
+            .into_iter()
+            .filter(|document| matches!(document.origin, Origin::Human));
+        Self::from_mentions(human.flat_map(|document| &document.mentions), kb)
+    }
+
+    /// These mentions, for whoever trains on a part of a corpus.
+    pub fn from_mentions<'m>(
+        mentions: impl IntoIterator<Item = &'m Mention>,
+        kb: Option<&Kb>,
+    ) -> Self {
         let mut set = TrainingSet::default();
         let mut codes = Canonicaliser::new(kb);
-        for document in documents {
-            if !matches!(document.origin, Origin::Human) {
-                continue;
-            }
-            for mention in &document.mentions {
-                let alternatives = mention.gold.alternatives.iter();
-                let alternatives = alternatives
-                    .map(|c| codes.of_parts(c.0.iter().map(String::as_str)))
-                    .collect();
-                set.add(alternatives, &mention.text);
-            }
+        for mention in mentions {
+            let alternatives = mention.gold.alternatives.iter();
+            let alternatives: Vec<Canonical> = alternatives
+                .map(|c| codes.of_parts(c.0.iter().map(String::as_str)))
+                .collect();
+            set.add(&alternatives, &mention.text);
         }
         set
     }
@@ -63,14 +97,14 @@ impl TrainingSet {
         let mut set = TrainingSet::default();
         let mut codes = Canonicaliser::new(kb);
         for (field, mention) in fields {
-            set.add(codes.alternatives(field), mention);
+            set.add(&codes.alternatives(field), mention);
         }
         set
     }
 
     /// Number of distinct code strings.
     pub fn code_count(&self) -> usize {
-        self.strings.len()
+        self.codes.strings.len()
     }
 
     /// Number of distinct mention strings.
@@ -80,26 +114,53 @@ impl TrainingSet {
 
     /// Whether the training data covers a gold annotation.
     pub(crate) fn has_concept(&self, gold: &[Canonical], rule: SeenRule) -> bool {
-        gold.iter().any(|composite| match rule {
-            SeenRule::CodeString => self.strings.contains(&composite.key),
-            SeenRule::CodeSet => self.keys.contains(&composite.key),
-            SeenRule::AnyConcept => composite.parts.iter().any(|part| self.parts.contains(part)),
-        })
+        self.codes.has(gold, rule)
     }
 
     /// Whether this very mention string was annotated, capitals and all.
     pub(crate) fn has_mention(&self, mention: &str) -> bool {
-        self.mentions.contains(mention)
+        self.mentions.contains_key(mention)
     }
 
-    fn add(&mut self, alternatives: Vec<Canonical>, mention: &str) {
-        self.mentions.insert(mention.to_owned());
+    /// Whether this very mention string was annotated with this concept.
+    pub(crate) fn has_pair(&self, gold: &[Canonical], mention: &str, rule: SeenRule) -> bool {
+        let codes = self.mentions.get(mention);
+        codes.is_some_and(|codes| codes.has(gold, rule))
+    }
+
+    /// The [`FREQUENT`] most frequent code strings (composite parts sorted); the first in the alphabet among equals.
+    pub(crate) fn frequent_concepts(&self) -> HashSet<&str> {
+        most_frequent(&self.concept_counts)
+    }
+
+    /// The [`FREQUENT`] most frequent mention strings.
+    pub(crate) fn frequent_mentions(&self) -> HashSet<&str> {
+        most_frequent(&self.mention_counts)
+    }
+
+    fn add(&mut self, alternatives: &[Canonical], mention: &str) {
+        if !self.mentions.contains_key(mention) {
+            self.mentions
+                .insert(mention.to_owned(), Coverage::default());
+        }
+        *self.mention_counts.entry(mention.to_owned()).or_default() += 1;
         for composite in alternatives {
-            self.strings.insert(composite.unsorted());
-            self.parts.extend(composite.parts);
-            self.keys.insert(composite.key);
+            self.codes.add(composite);
+            *self
+                .concept_counts
+                .entry(composite.key.clone())
+                .or_default() += 1;
+            if let Some(codes) = self.mentions.get_mut(mention) {
+                codes.add(composite);
+            }
         }
     }
+}
+
+fn most_frequent(counts: &HashMap<String, usize>) -> HashSet<&str> {
+    let mut sorted: Vec<(&str, usize)> = counts.iter().map(|(k, n)| (k.as_str(), *n)).collect();
+    sorted.sort_unstable_by(|a, b| b.1.cmp(&a.1).then(a.0.cmp(b.0)));
+    sorted.into_iter().take(FREQUENT).map(|(k, _)| k).collect()
 }
 
 #[cfg(test)]
@@ -110,14 +171,12 @@ mod tests {
     fn the_three_rules_differ_on_composites() {
         let set = TrainingSet::from_fields([("B+A", "x"), ("C", "y")], None);
         let gold = |field: &str| Canonicaliser::new(None).alternatives(field);
-        let verdicts = |field: &str| {
-            [
-                SeenRule::CodeString,
-                SeenRule::CodeSet,
-                SeenRule::AnyConcept,
-            ]
-            .map(|rule| set.has_concept(&gold(field), rule))
-        };
+        let rules = [
+            SeenRule::CodeString,
+            SeenRule::CodeSet,
+            SeenRule::AnyConcept,
+        ];
+        let verdicts = |field: &str| rules.map(|rule| set.has_concept(&gold(field), rule));
         assert_eq!(
             verdicts("A+B"),
             [false, true, true],
@@ -128,5 +187,28 @@ mod tests {
         assert_eq!(verdicts("D"), [false; 3]);
         assert!(set.has_mention("x") && !set.has_mention("X"));
         assert_eq!((set.code_count(), set.mention_count()), (2, 2));
+        let pairs = |field: &str, mention: &str| {
+            rules.map(|rule| set.has_pair(&gold(field), mention, rule))
+        };
+        assert_eq!(pairs("A+B", "x"), [false, true, true]);
+        assert_eq!(pairs("C", "y"), [true; 3]);
+        assert_eq!(pairs("C", "x"), [false; 3], "both are seen, not together");
+    }
+
+    #[test]
+    fn the_hundred_most_frequent_are_cut_by_count_then_alphabet() {
+        let fields: Vec<(String, String)> = (0..150)
+            .flat_map(|i| {
+                let times = if i == 149 { 3 } else { 1 };
+                std::iter::repeat_n((format!("C{i:03}"), format!("m{i:03}")), times)
+            })
+            .collect();
+        let set =
+            TrainingSet::from_fields(fields.iter().map(|(c, m)| (c.as_str(), m.as_str())), None);
+        let concepts = set.frequent_concepts();
+        assert_eq!(concepts.len(), FREQUENT);
+        assert!(concepts.contains("C149") && concepts.contains("C098"));
+        assert!(!concepts.contains("C099"));
+        assert!(set.frequent_mentions().contains("m149"));
     }
 }
