@@ -182,6 +182,11 @@ impl Reader {
         self.records.at()
     }
 
+    /// Line at which the row read last began, from 1.
+    pub fn line(&self) -> usize {
+        self.records.line()
+    }
+
     /// Column names, in file order.
     pub fn columns(&self) -> &[String] {
         &self.header.names

@@ -153,6 +153,14 @@ impl Sums {
         self.totals[column] += value;
     }
 
+    /// Adds one column to another.
+    pub(crate) fn add_column(&mut self, to: usize, from: usize) {
+        for row in self.cells.chunks_exact_mut(self.columns) {
+            row[to] += row[from];
+        }
+        self.totals[to] += self.totals[from];
+    }
+
     /// The sum over all documents.
     pub fn total(&self, column: usize) -> f64 {
         self.totals[column]
@@ -163,57 +171,134 @@ impl Sums {
         ratio.of(&self.totals)
     }
 
-    /// Ratios with every document counted as often as `weights` says.
-    pub(crate) fn weighted_ratios<const N: usize>(
-        &self,
-        weights: &[u32],
-        ratios: [Ratio; N],
-    ) -> [f64; N] {
-        let mut columns = vec![0.0; self.columns];
-        self.weighted(weights, &mut columns);
-        ratios.map(|ratio| ratio.of(&columns))
-    }
-
-    /// Column sums with every document counted as often as `weights` says.
-    fn weighted(&self, weights: &[u32], sums: &mut [f64]) {
-        sums.fill(0.0);
-        for (row, &weight) in self.cells.chunks_exact(self.columns).zip(weights) {
-            if weight > 0 {
-                let weight = f64::from(weight);
-                for (sum, &cell) in sums.iter_mut().zip(row) {
-                    *sum += weight * f64::from(cell);
-                }
+    /// Column sums for several sets of document weights at once: `weights` times the table.
+    ///
+    /// # Shapes
+    /// - weights: `[replicates, documents]`
+    /// - result: `[replicates, columns]`
+    fn weighted(&self, weights: &[f64], replicates: usize) -> Vec<f64> {
+        let mut result = vec![0.0; replicates * self.columns];
+        let mut panel = vec![0.0; PANEL_DOCUMENTS * self.columns];
+        for (index, cells) in self
+            .cells
+            .chunks(PANEL_DOCUMENTS * self.columns)
+            .enumerate()
+        {
+            for (wide, &cell) in panel.iter_mut().zip(cells) {
+                *wide = f64::from(cell);
             }
+            let first = index * PANEL_DOCUMENTS;
+            let documents = cells.len() / self.columns;
+            add_product(
+                &mut result,
+                [replicates, documents, self.columns],
+                &weights[first..],
+                self.documents,
+                &panel,
+            );
         }
+        result
+    }
+}
+
+/// Documents whose rows are widened to double precision and multiplied at a time; their panel stays in the cache.
+const PANEL_DOCUMENTS: usize = 256;
+
+/// Adds `left × right` to `result`.
+///
+/// # Shapes
+/// - left: `[rows, inner]`, rows `stride` apart
+/// - right: `[inner, columns]`
+/// - result: `[rows, columns]`
+fn add_product(
+    result: &mut [f64],
+    [rows, inner, columns]: [usize; 3],
+    left: &[f64],
+    stride: usize,
+    right: &[f64],
+) {
+    assert!(result.len() >= rows * columns && right.len() >= inner * columns);
+    assert!(rows == 0 || left.len() >= (rows - 1) * stride + inner);
+    // SAFETY: every element that the product reads or writes lies inside its slice, as asserted above.
+    unsafe {
+        matrixmultiply::dgemm(
+            rows,
+            inner,
+            columns,
+            1.0,
+            left.as_ptr(),
+            stride as isize,
+            1,
+            right.as_ptr(),
+            columns as isize,
+            1,
+            1.0,
+            result.as_mut_ptr(),
+            columns as isize,
+            1,
+        );
     }
 }
 
 impl Bootstrap {
     /// The 95 % interval of each ratio.
     ///
-    /// Cost: `replicates × documents × columns` multiplications and as many draws as there are documents in each
-    /// replicate. Memory: `replicates × ratios × 8` bytes beside the table.
+    /// Cost: `replicates × documents × columns` multiplications, done as a matrix product, and as many draws as there
+    /// are documents in each replicate. Memory: `replicates × ratios × 8` bytes beside the table.
     ///
     /// # Errors
     /// [`Error::NoReplicates`] for zero replicates.
     pub fn ratio_intervals(&self, sums: &Sums, ratios: &[Ratio]) -> Result<Vec<Interval>, Error> {
-        let replicates = self.replicate(sums.documents, |weights| -> Vec<f64> {
-            let mut columns = vec![0.0; sums.columns];
-            sums.weighted(weights, &mut columns);
-            ratios.iter().map(|ratio| ratio.of(&columns)).collect()
-        })?;
+        let replicates = self.ratio_replicates(sums, ratios)?;
         Ok((0..ratios.len())
             .into_par_iter()
-            .map_init(
-                || vec![0.0; replicates.len()],
-                |column, ratio| {
-                    for (cell, replicate) in column.iter_mut().zip(&replicates) {
-                        *cell = replicate[ratio];
-                    }
-                    percentile_interval(column)
-                },
-            )
+            .map(|ratio| {
+                let of_ratio = replicates.iter().skip(ratio).step_by(ratios.len());
+                percentile_interval(&mut of_ratio.copied().collect::<Vec<f64>>())
+            })
             .collect())
+    }
+
+    /// Every ratio in every replicate.
+    ///
+    /// # Shapes
+    /// - result: `[replicates, ratios]`
+    pub(crate) fn ratio_replicates(
+        &self,
+        sums: &Sums,
+        ratios: &[Ratio],
+    ) -> Result<Vec<f64>, Error> {
+        if self.replicates == 0 {
+            return Err(Error::NoReplicates);
+        }
+        let documents = sums.documents;
+        // Wide enough for the product to be worth it, and not more than 16 MiB of weights a thread.
+        let block = ((1 << 21) / documents.max(1)).clamp(4, 64);
+        let blocks: Vec<Vec<f64>> = (0..self.replicates.div_ceil(block))
+            .into_par_iter()
+            .map(|index| {
+                let first = index * block;
+                let count = block.min(self.replicates - first);
+                let mut weights = vec![0.0; count * documents];
+                for (row, weights) in weights.chunks_mut(documents.max(1)).enumerate() {
+                    let mut rng = self.generator(first + row);
+                    draw(documents, &mut rng, |document| weights[document] += 1.0);
+                }
+                let columns = sums.weighted(&weights, count);
+                columns
+                    .chunks(sums.columns)
+                    .flat_map(|columns| ratios.iter().map(|ratio| ratio.of(columns)))
+                    .collect()
+            })
+            .collect();
+        Ok(blocks.concat())
+    }
+
+    /// The generator of one replicate.
+    fn generator(&self, replicate: usize) -> ChaCha8Rng {
+        let mut rng = ChaCha8Rng::seed_from_u64(self.seed);
+        rng.set_stream(replicate as u64);
+        rng
     }
 
     /// The 95 % interval of `correct / rows` for each stratum.
@@ -268,8 +353,7 @@ impl Bootstrap {
             .map_init(
                 || vec![0u32; documents],
                 |weights, replicate| {
-                    let mut rng = ChaCha8Rng::seed_from_u64(self.seed);
-                    rng.set_stream(replicate as u64);
+                    let mut rng = self.generator(replicate);
                     draw_weights(weights, &mut rng);
                     statistic(weights, &mut rng)
                 },
@@ -281,11 +365,16 @@ impl Bootstrap {
 /// Multinomial weights: how often each index comes up when as many are drawn, with replacement, as there are.
 pub(crate) fn draw_weights(weights: &mut [u32], rng: &mut ChaCha8Rng) {
     weights.fill(0);
-    let Ok(count) = u32::try_from(weights.len()) else {
+    draw(weights.len(), rng, |index| weights[index] += 1);
+}
+
+/// Draws as many indices below `count` as `count`, with replacement.
+fn draw(count: usize, rng: &mut ChaCha8Rng, mut drawn: impl FnMut(usize)) {
+    let Ok(count) = u32::try_from(count) else {
         return;
     };
     for _ in 0..count {
-        weights[rng.random_range(0..count) as usize] += 1;
+        drawn(rng.random_range(0..count) as usize);
     }
 }
 
@@ -298,18 +387,18 @@ pub(crate) fn ratio((correct, rows): (u64, u64)) -> f64 {
     }
 }
 
-/// 2.5th and 97.5th percentile with linear interpolation. Sorts `values`.
+/// 2.5th and 97.5th percentile with linear interpolation. Changes the order of `values`.
 pub(crate) fn percentile_interval(values: &mut [f64]) -> Interval {
-    // Four order statistics are wanted, not an order; yet sorting thousands of values is quick enough.
-    values.sort_unstable_by(f64::total_cmp);
     [percentile(values, 0.025), percentile(values, 0.975)]
 }
 
-fn percentile(sorted: &[f64], share: f64) -> f64 {
-    let position = share * (sorted.len() - 1) as f64;
+/// Selects instead of sorting: two neighbouring order statistics are all that is wanted.
+fn percentile(values: &mut [f64], share: f64) -> f64 {
+    let position = share * (values.len() - 1) as f64;
     let below = position.floor() as usize;
-    let above = (below + 1).min(sorted.len() - 1);
-    sorted[below] + (position - below as f64) * (sorted[above] - sorted[below])
+    let (_, &mut low, above) = values.select_nth_unstable_by(below, f64::total_cmp);
+    let high = above.iter().copied().min_by(f64::total_cmp).unwrap_or(low);
+    low + (position - below as f64) * (high - low)
 }
 
 #[cfg(test)]

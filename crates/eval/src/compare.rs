@@ -86,10 +86,8 @@ pub fn compare_scored(
         sums.add(document, 2, b);
     }
     let recalls = [Ratio::new(1, 0), Ratio::new(2, 0)];
-    let difference = |[first, second]: [f64; 2]| second - first;
-    let mut replicates = options.bootstrap.replicate(documents, |weights| {
-        difference(sums.weighted_ratios(weights, recalls))
-    })?;
+    let replicates = options.bootstrap.ratio_replicates(&sums, &recalls)?;
+    let mut replicates: Vec<f64> = replicates.chunks(2).map(|pair| pair[1] - pair[0]).collect();
     let [recall_first, recall_second] = recalls.map(|ratio| sums.ratio(ratio));
     Ok(Comparison {
         rows: pairs.len(),

@@ -122,9 +122,9 @@ pub(crate) fn columns_present(outcomes: &[Outcome]) -> Vec<usize> {
     (0..SCORE_COLUMNS.len()).filter(present).collect()
 }
 
-/// Whether a mention is kept by a threshold; a missing score never is.
-pub(crate) fn kept(score: f64, threshold: f64) -> bool {
-    score >= threshold
+/// How many of the thresholds keep a mention; none does without a score. Thresholds grow, so it is the first so many.
+pub(crate) fn keeping(score: f64) -> usize {
+    THRESHOLDS.iter().take_while(|t| score >= **t).count()
 }
 
 impl ScoreReport {
@@ -244,14 +244,23 @@ fn risk_coverage(blocks: &[Block], all: usize) -> (Vec<RiskPoint>, f64) {
 
 /// The area when every right answer is ranked before every wrong one.
 fn optimal(outcomes: &[Outcome]) -> f64 {
-    let mut credits: Vec<f64> = outcomes.iter().map(|o| o.credit).collect();
-    credits.sort_unstable_by(|a, b| b.total_cmp(a));
-    let (mut wrong, mut area) = (0.0, 0.0);
-    for (index, credit) in credits.iter().enumerate() {
-        wrong += 1.0 - credit;
-        area += wrong / (index + 1) as f64;
+    let mut partial: Vec<f64> = Vec::new();
+    let (mut right, mut wrong) = (0usize, 0usize);
+    for outcome in outcomes {
+        match outcome.credit {
+            credit if credit >= 1.0 => right += 1,
+            credit if credit <= 0.0 => wrong += 1,
+            credit => partial.push(credit),
+        }
     }
-    area / credits.len() as f64
+    partial.sort_unstable_by(|a, b| b.total_cmp(a));
+    partial.extend(std::iter::repeat_n(0.0, wrong));
+    let (mut errors, mut area) = (0.0, 0.0);
+    for (index, credit) in partial.iter().enumerate() {
+        errors += 1.0 - credit;
+        area += errors / (right + index + 1) as f64;
+    }
+    area / outcomes.len() as f64
 }
 
 fn calibration(pairs: Vec<(f64, f64)>) -> Option<Calibration> {

@@ -141,8 +141,8 @@ struct Layout {
     strata: Vec<[usize; 2]>,
     cutoffs: Vec<(u32, usize)>,
     judge: Option<usize>,
-    /// Score column, threshold, and the columns of kept rows and of their credit.
-    thresholds: Vec<(usize, f64, [usize; 2])>,
+    /// Score columns, and where the kept rows and their credit stand for each of [`THRESHOLDS`].
+    thresholds: Vec<(usize, [[usize; 2]; THRESHOLDS.len()])>,
 }
 
 const ALL: usize = 0;
@@ -163,9 +163,8 @@ impl Layout {
         let strata = (0..scored.groups.len() + parts).map(|_| pair()).collect();
         let score_columns = confidence::columns_present(&scored.outcomes);
         let thresholds = score_columns
-            .iter()
-            .flat_map(|&column| THRESHOLDS.map(|threshold| (column, threshold)))
-            .map(|(column, threshold)| (column, threshold, pair()))
+            .into_iter()
+            .map(|column| (column, THRESHOLDS.map(|_| pair())))
             .collect();
         let longest = scored
             .outcomes
@@ -208,9 +207,11 @@ impl Layout {
                 }
                 first += partition.parts.len();
             }
-            for &(column, threshold, columns) in &self.thresholds {
-                if confidence::kept(outcome.scores[column], threshold) {
-                    add(columns);
+            for (column, thresholds) in &self.thresholds {
+                // Only the highest that keeps it; what lower ones keep is added up below.
+                let keeping = confidence::keeping(outcome.scores[*column]);
+                if let Some(highest) = keeping.checked_sub(1) {
+                    add(thresholds[highest]);
                 }
             }
             for &(k, column) in &self.cutoffs {
@@ -220,6 +221,13 @@ impl Layout {
             if let Some(first) = self.judge {
                 for (rate, holds) in judge_rates(outcome).into_iter().enumerate() {
                     sums.add(document, first + rate, f64::from(u8::from(holds)));
+                }
+            }
+        }
+        for (_, thresholds) in &self.thresholds {
+            for index in (1..thresholds.len()).rev() {
+                for (low, high) in thresholds[index - 1].into_iter().zip(thresholds[index]) {
+                    sums.add_column(low, high);
                 }
             }
         }
@@ -242,7 +250,7 @@ impl Layout {
         if let Some(first) = self.judge {
             ratios.extend((0..JUDGE_RATES.len()).map(|rate| Ratio::new(first + rate, ALL)));
         }
-        for (_, _, columns) in &self.thresholds {
+        for columns in self.thresholds.iter().flat_map(|(_, columns)| columns) {
             ratios.extend(threshold_ratios(*columns));
         }
         ratios
@@ -379,38 +387,31 @@ impl Scored {
         sums: &Sums,
         mut next: impl FnMut() -> Interval,
     ) -> Vec<ScoreReport> {
-        let mut points: Vec<(usize, ThresholdPoint)> = Vec::new();
-        for &(column, threshold, columns) in &layout.thresholds {
-            let [precision, recall, f1] = threshold_ratios(columns).map(|r| sums.ratio(r));
-            let [precision_ci95, recall_ci95, f1_ci95] = [next(), next(), next()];
-            let kept = |o: &&Outcome| confidence::kept(o.scores[column], threshold);
-            points.push((
-                column,
-                ThresholdPoint {
+        let mut reports = Vec::new();
+        for (column, thresholds) in &layout.thresholds {
+            let mut correct = [0; THRESHOLDS.len()];
+            for outcome in self.outcomes.iter().filter(|o| o.correct) {
+                let keeping = confidence::keeping(outcome.scores[*column]);
+                correct[..keeping].iter_mut().for_each(|count| *count += 1);
+            }
+            let mut points = Vec::with_capacity(THRESHOLDS.len());
+            for ((columns, threshold), correct) in thresholds.iter().zip(THRESHOLDS).zip(correct) {
+                let [precision, recall, f1] = threshold_ratios(*columns).map(|r| sums.ratio(r));
+                points.push(ThresholdPoint {
                     threshold,
                     kept: sums.total(columns[0]) as usize,
-                    correct: self
-                        .outcomes
-                        .iter()
-                        .filter(kept)
-                        .filter(|o| o.correct)
-                        .count(),
+                    correct,
                     precision,
-                    precision_ci95,
+                    precision_ci95: next(),
                     recall,
-                    recall_ci95,
+                    recall_ci95: next(),
                     f1,
-                    f1_ci95,
-                },
-            ));
+                    f1_ci95: next(),
+                });
+            }
+            reports.push(ScoreReport::new(&self.outcomes, *column, points));
         }
-        confidence::columns_present(&self.outcomes)
-            .into_iter()
-            .map(|column| {
-                let of_column = points.iter().filter(|(c, _)| *c == column).map(|(_, p)| *p);
-                ScoreReport::new(&self.outcomes, column, of_column.collect())
-            })
-            .collect()
+        reports
     }
 
     fn gold_not_in_kb(&self) -> Option<usize> {

@@ -13,9 +13,11 @@
 //! `correct` counts answers with full credit; recall is the sum of credits over the number of mentions. Among the
 //! candidates of recall@k, `expected` counts like `any`.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::HashSet;
 use std::path::{Path, PathBuf};
+use std::sync::mpsc::sync_channel;
 
+use rustc_hash::{FxHashMap, FxHashSet};
 use serde::{Deserialize, Serialize};
 use syncabel_corpus::predictions::{Prediction, Reader};
 use syncabel_kb::Kb;
@@ -228,11 +230,57 @@ pub fn score_file(
         .collect();
     let judge = judge::choose_column(&extra, options.judge_column.as_deref())?;
     let mut scorer = Scorer::new(Some(path), judge, training, kb, options);
-    let mut row = Prediction::default();
-    while reader.read(&mut row)? {
-        scorer.add(&row, reader.at().line)?;
-    }
+    let (full, filled) = sync_channel::<Result<Batch, Error>>(BATCHES);
+    let (empty, emptied) = sync_channel::<Batch>(BATCHES);
+    std::thread::scope(|scope| {
+        scope.spawn(move || {
+            loop {
+                let mut batch = emptied.try_recv().unwrap_or_default();
+                let read = batch.fill(&mut reader);
+                let last = !matches!(read, Ok(true));
+                // Nobody listens any more once a row could not be scored.
+                if full.send(read.map(|_| batch)).is_err() || last {
+                    return;
+                }
+            }
+        });
+        for batch in filled {
+            let batch = batch?;
+            for (prediction, &line) in batch.rows.iter().zip(&batch.lines) {
+                scorer.add(prediction, line)?;
+            }
+            let _ = empty.try_send(batch);
+        }
+        Ok::<(), Error>(())
+    })?;
     scorer.finish()
+}
+
+/// Rows that travel together from the thread that reads to the one that scores.
+const BATCH_ROWS: usize = 512;
+/// Batches under way at a time.
+const BATCHES: usize = 8;
+
+#[derive(Default)]
+struct Batch {
+    /// Rows; those behind `lines.len()` are left over from earlier and only lend their memory.
+    rows: Vec<Prediction>,
+    lines: Vec<usize>,
+}
+
+impl Batch {
+    /// Reads the next rows; false at the end of the file.
+    fn fill(&mut self, reader: &mut Reader) -> Result<bool, Error> {
+        self.lines.clear();
+        self.rows.resize_with(BATCH_ROWS, Prediction::default);
+        for row in &mut self.rows {
+            if !reader.read(row)? {
+                return Ok(false);
+            }
+            self.lines.push(reader.line());
+        }
+        Ok(true)
+    }
 }
 
 /// What one distinct gold field comes to.
@@ -248,7 +296,8 @@ struct GoldField {
 /// What one distinct mention string comes to.
 #[derive(Clone, Copy)]
 struct MentionString {
-    seen: Option<bool>,
+    /// Its number in the training data.
+    index: Option<u32>,
     frequent: Option<bool>,
     surface: Surface,
 }
@@ -261,15 +310,15 @@ struct Scorer<'a> {
     frequent_mentions: HashSet<&'a str>,
     kb: Option<&'a Kb>,
     codes: Canonicaliser<'a>,
-    gold_fields: HashMap<String, GoldField>,
-    answers: HashMap<String, Vec<Canonical>>,
-    mentions: HashMap<String, MentionString>,
+    gold_fields: Known<GoldField>,
+    answers: Known<Vec<Canonical>>,
+    mentions: Known<MentionString>,
     documents: Names,
     groups: Names,
     concepts: Names,
     /// Names of all rows, scored or not, for telling repetitions.
     met: Names,
-    unique: HashSet<(u32, u32, u32, u32)>,
+    unique: FxHashSet<(u32, u32, u32, u32)>,
     read: u32,
     scored: Scored,
 }
@@ -293,14 +342,14 @@ impl<'a> Scorer<'a> {
                 .unwrap_or_default(),
             kb,
             codes: Canonicaliser::new(kb),
-            gold_fields: HashMap::new(),
-            answers: HashMap::new(),
-            mentions: HashMap::new(),
+            gold_fields: Known::default(),
+            answers: Known::default(),
+            mentions: Known::default(),
             documents: Names::default(),
             groups: Names::default(),
             concepts: Names::default(),
             met: Names::default(),
-            unique: HashSet::new(),
+            unique: FxHashSet::default(),
             read: 0,
             scored: Scored {
                 source: source.map(Path::to_path_buf),
@@ -331,11 +380,11 @@ impl<'a> Scorer<'a> {
             }
             None => None,
         };
-        self.learn(prediction);
-        let gold = &self.gold_fields[&prediction.code];
-        let mention = self.mentions[&prediction.span];
+        let [gold, answer, mention] = self.learn(prediction);
+        let gold = &self.gold_fields.values[gold];
+        let answer = &self.answers.values[answer];
+        let mention = self.mentions.values[mention];
         let rule = self.options.composite;
-        let answer = &self.answers[&prediction.predicted_code];
         let credit = credit(&gold.alternatives, answer, rule, self.options.ties);
         let first_right = prediction.candidates.iter().position(|candidate| {
             let answer = self.codes.alternatives(&candidate.code);
@@ -345,9 +394,11 @@ impl<'a> Scorer<'a> {
             };
             crate::score::credit(&gold.alternatives, &answer, rule, ties) >= 1.0
         });
-        let seen_pair = self
-            .training
-            .map(|t| t.has_pair(&gold.alternatives, &prediction.span, self.options.seen));
+        let seen_pair = self.training.map(|t| {
+            // Nobody has seen a concept that is new under a string that is not.
+            let index = mention.index.filter(|_| gold.seen == Some(true));
+            index.is_some_and(|m| t.has_pair(&gold.alternatives, m, self.options.seen))
+        });
         self.scored.outcomes.push(Outcome {
             row,
             line: line as u32,
@@ -362,7 +413,7 @@ impl<'a> Scorer<'a> {
             first_right: first_right.map(|rank| rank as u32 + 1),
             candidates: prediction.candidates.len() as u32,
             seen: gold.seen,
-            seen_mention: mention.seen,
+            seen_mention: self.training.map(|_| mention.index.is_some()),
             seen_pair,
             frequent_concept: gold.frequent,
             frequent_mention: mention.frequent,
@@ -390,27 +441,35 @@ impl<'a> Scorer<'a> {
         ))
     }
 
-    /// Works out fields that have not been met before.
-    fn learn(&mut self, prediction: &Prediction) {
-        if !self.gold_fields.contains_key(&prediction.code) {
-            let field = self.gold_field(&prediction.code);
-            self.gold_fields.insert(prediction.code.clone(), field);
-        }
-        if !self.answers.contains_key(&prediction.predicted_code) {
-            let answer = self.codes.alternatives(&prediction.predicted_code);
-            self.answers
-                .insert(prediction.predicted_code.clone(), answer);
-        }
-        if !self.mentions.contains_key(&prediction.span) {
-            let mention = MentionString {
-                seen: self.training.map(|t| t.has_mention(&prediction.span)),
-                frequent: self
-                    .training
-                    .map(|_| self.frequent_mentions.contains(prediction.span.as_str())),
-                surface: Surface::of(&prediction.span),
-            };
-            self.mentions.insert(prediction.span.clone(), mention);
-        }
+    /// Where gold field, answer and mention string stand; works out those that have not been met before.
+    fn learn(&mut self, prediction: &Prediction) -> [usize; 3] {
+        let gold = match self.gold_fields.get(&prediction.code) {
+            Some(index) => index,
+            None => {
+                let field = self.gold_field(&prediction.code);
+                self.gold_fields.insert(&prediction.code, field)
+            }
+        };
+        let answer = match self.answers.get(&prediction.predicted_code) {
+            Some(index) => index,
+            None => {
+                let answer = self.codes.alternatives(&prediction.predicted_code);
+                self.answers.insert(&prediction.predicted_code, answer)
+            }
+        };
+        let span = prediction.span.as_str();
+        let mention = match self.mentions.get(span) {
+            Some(index) => index,
+            None => {
+                let mention = MentionString {
+                    index: self.training.and_then(|t| t.mention_index(span)),
+                    frequent: self.training.map(|_| self.frequent_mentions.contains(span)),
+                    surface: Surface::of(span),
+                };
+                self.mentions.insert(span, mention)
+            }
+        };
+        [gold, answer, mention]
     }
 
     fn gold_field(&mut self, field: &str) -> GoldField {
@@ -443,19 +502,25 @@ impl<'a> Scorer<'a> {
                 no_code,
             });
         }
-        let mut counts: HashMap<(u32, u32), u32> = HashMap::new();
-        for outcome in &self.scored.outcomes {
-            *counts
-                .entry((outcome.document, outcome.concept))
-                .or_default() += 1;
-        }
-        for outcome in &mut self.scored.outcomes {
-            outcome.repeated = counts[&(outcome.document, outcome.concept)] > 1;
-        }
+        mark_repeated(&mut self.scored.outcomes);
         self.scored.documents = self.documents.names;
         self.scored.groups = self.groups.names;
         self.scored.concepts = self.concepts.names;
         Ok(self.scored)
+    }
+}
+
+/// Marks mentions whose concept occurs more than once in their document.
+fn mark_repeated(outcomes: &mut [Outcome]) {
+    let keys = (0..)
+        .zip(&*outcomes)
+        .map(|(i, o)| (o.document, o.concept, i));
+    let mut order: Vec<(u32, u32, usize)> = keys.collect();
+    order.sort_unstable();
+    for block in order.chunk_by(|a, b| (a.0, a.1) == (b.0, b.1)) {
+        for &(_, _, index) in block {
+            outcomes[index].repeated = block.len() > 1;
+        }
     }
 }
 
@@ -483,14 +548,46 @@ fn is_right(gold: &[Canonical], predicted: &Canonical, rule: CompositeRule) -> b
 
 fn equals_target(prediction: &Prediction) -> Option<bool> {
     let (mention, name) = (prediction.span.trim(), prediction.annotation.trim());
-    (!name.is_empty()).then(|| mention == name || mention.to_lowercase() == name.to_lowercase())
+    let same = || match mention.is_ascii() && name.is_ascii() {
+        true => mention.eq_ignore_ascii_case(name),
+        false => mention.to_lowercase() == name.to_lowercase(),
+    };
+    (!name.is_empty()).then(same)
+}
+
+/// What distinct strings come to, in order of appearance.
+struct Known<T> {
+    values: Vec<T>,
+    indices: FxHashMap<String, u32>,
+}
+
+impl<T> Default for Known<T> {
+    fn default() -> Self {
+        Known {
+            values: Vec::new(),
+            indices: FxHashMap::default(),
+        }
+    }
+}
+
+impl<T> Known<T> {
+    fn get(&self, string: &str) -> Option<usize> {
+        self.indices.get(string).map(|&index| index as usize)
+    }
+
+    fn insert(&mut self, string: &str, value: T) -> usize {
+        self.indices
+            .insert(string.to_owned(), self.values.len() as u32);
+        self.values.push(value);
+        self.values.len() - 1
+    }
 }
 
 /// Strings numbered in order of appearance.
 #[derive(Default)]
 struct Names {
     names: Vec<String>,
-    indices: HashMap<String, u32>,
+    indices: FxHashMap<String, u32>,
 }
 
 impl Names {

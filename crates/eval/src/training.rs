@@ -1,7 +1,8 @@
 //! What the human training data covers: the line between seen and unseen.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::HashSet;
 
+use rustc_hash::FxHashMap;
 use syncabel_corpus::{Corpus, Document, Mention, Origin, Split};
 use syncabel_kb::Kb;
 
@@ -17,37 +18,34 @@ pub const FREQUENT: usize = 100;
 /// what the comparison is about.
 #[derive(Debug, Clone, Default)]
 pub struct TrainingSet {
-    codes: Coverage,
+    /// Every code string in any reading, numbered, so that pairs are pairs of numbers.
+    codes: FxHashMap<String, u32>,
+    /// What each of them is, and how often it stands for a whole composite with sorted parts.
+    known: Vec<(Readings, usize)>,
+    mentions: FxHashMap<String, u32>,
+    mention_counts: Vec<usize>,
     /// The codes that each mention string was annotated with.
-    mentions: HashMap<String, Coverage>,
-    concept_counts: HashMap<String, usize>,
-    mention_counts: HashMap<String, usize>,
+    pairs: FxHashMap<(u32, u32), Readings>,
 }
 
-/// Codes in the three readings of [`SeenRule`].
-#[derive(Debug, Clone, Default)]
-struct Coverage {
-    /// Code strings, the parts of a composite in file order (the authors' rule).
-    strings: HashSet<String>,
-    /// Code strings, the parts of a composite sorted.
-    keys: HashSet<String>,
-    /// Single codes.
-    parts: HashSet<String>,
-}
+/// In which readings of [`SeenRule`] a code string occurs.
+#[derive(Debug, Clone, Copy, Default)]
+struct Readings(u8);
 
-impl Coverage {
-    fn add(&mut self, composite: &Canonical) {
-        self.strings.insert(composite.unsorted());
-        self.keys.insert(composite.key.clone());
-        self.parts.extend(composite.parts.iter().cloned());
+impl Readings {
+    /// A code string, the parts of a composite in file order (the authors' rule).
+    const STRING: Readings = Readings(1);
+    /// A code string, the parts of a composite sorted.
+    const KEY: Readings = Readings(2);
+    /// A single code.
+    const PART: Readings = Readings(4);
+
+    fn add(&mut self, other: Readings) {
+        self.0 |= other.0;
     }
 
-    fn has(&self, gold: &[Canonical], rule: SeenRule) -> bool {
-        gold.iter().any(|composite| match rule {
-            SeenRule::CodeString => self.strings.contains(&composite.key),
-            SeenRule::CodeSet => self.keys.contains(&composite.key),
-            SeenRule::AnyConcept => composite.parts.iter().any(|part| self.parts.contains(part)),
-        })
+    fn has(self, other: Readings) -> bool {
+        self.0 & other.0 != 0
     }
 }
 
@@ -80,11 +78,16 @@ impl TrainingSet {
         let mut set = TrainingSet::default();
         let mut codes = Canonicaliser::new(kb);
         for mention in mentions {
-            let alternatives = mention.gold.alternatives.iter();
-            let alternatives: Vec<Canonical> = alternatives
-                .map(|c| codes.of_parts(c.0.iter().map(String::as_str)))
-                .collect();
-            set.add(&alternatives, &mention.text);
+            let id = set.mention(&mention.text);
+            for composite in &mention.gold.alternatives {
+                match &composite.0[..] {
+                    // By far the most common case, without a copy of the code.
+                    [code] if kb.is_none() => set.add_single(code.trim(), id),
+                    parts => {
+                        set.add(&codes.of_parts(parts.iter().map(String::as_str)), id);
+                    }
+                }
+            }
         }
         set
     }
@@ -97,14 +100,20 @@ impl TrainingSet {
         let mut set = TrainingSet::default();
         let mut codes = Canonicaliser::new(kb);
         for (field, mention) in fields {
-            set.add(&codes.alternatives(field), mention);
+            let id = set.mention(mention);
+            for composite in codes.alternatives(field) {
+                set.add(&composite, id);
+            }
         }
         set
     }
 
     /// Number of distinct code strings.
     pub fn code_count(&self) -> usize {
-        self.codes.strings.len()
+        self.known
+            .iter()
+            .filter(|(r, _)| r.has(Readings::STRING))
+            .count()
     }
 
     /// Number of distinct mention strings.
@@ -114,53 +123,114 @@ impl TrainingSet {
 
     /// Whether the training data covers a gold annotation.
     pub(crate) fn has_concept(&self, gold: &[Canonical], rule: SeenRule) -> bool {
-        self.codes.has(gold, rule)
+        self.any(gold, rule, |code, reading| {
+            self.known[code as usize].0.has(reading)
+        })
     }
 
-    /// Whether this very mention string was annotated, capitals and all.
-    pub(crate) fn has_mention(&self, mention: &str) -> bool {
-        self.mentions.contains_key(mention)
+    /// Number of this very mention string, capitals and all, if it was annotated.
+    pub(crate) fn mention_index(&self, mention: &str) -> Option<u32> {
+        self.mentions.get(mention).copied()
     }
 
-    /// Whether this very mention string was annotated with this concept.
-    pub(crate) fn has_pair(&self, gold: &[Canonical], mention: &str, rule: SeenRule) -> bool {
-        let codes = self.mentions.get(mention);
-        codes.is_some_and(|codes| codes.has(gold, rule))
+    /// Whether a mention string, by its number, was annotated with this concept.
+    pub(crate) fn has_pair(&self, gold: &[Canonical], mention: u32, rule: SeenRule) -> bool {
+        self.any(gold, rule, |code, reading| {
+            let pair = self.pairs.get(&(mention, code));
+            pair.is_some_and(|readings| readings.has(reading))
+        })
     }
 
     /// The [`FREQUENT`] most frequent code strings (composite parts sorted); the first in the alphabet among equals.
     pub(crate) fn frequent_concepts(&self) -> HashSet<&str> {
-        most_frequent(&self.concept_counts)
+        most_frequent(
+            self.codes
+                .iter()
+                .map(|(code, &i)| (code.as_str(), self.known[i as usize].1)),
+        )
     }
 
     /// The [`FREQUENT`] most frequent mention strings.
     pub(crate) fn frequent_mentions(&self) -> HashSet<&str> {
-        most_frequent(&self.mention_counts)
+        let count = |id: u32| self.mention_counts[id as usize];
+        most_frequent(self.mentions.iter().map(|(m, &id)| (m.as_str(), count(id))))
     }
 
-    fn add(&mut self, alternatives: &[Canonical], mention: &str) {
-        if !self.mentions.contains_key(mention) {
-            self.mentions
-                .insert(mention.to_owned(), Coverage::default());
-        }
-        *self.mention_counts.entry(mention.to_owned()).or_default() += 1;
-        for composite in alternatives {
-            self.codes.add(composite);
-            *self
-                .concept_counts
-                .entry(composite.key.clone())
-                .or_default() += 1;
-            if let Some(codes) = self.mentions.get_mut(mention) {
-                codes.add(composite);
+    /// Whether `holds` for some code of the annotation in the reading of the rule.
+    fn any(
+        &self,
+        gold: &[Canonical],
+        rule: SeenRule,
+        holds: impl Fn(u32, Readings) -> bool,
+    ) -> bool {
+        let check = |code: &str, reading| self.codes.get(code).is_some_and(|&c| holds(c, reading));
+        gold.iter().any(|composite| match rule {
+            SeenRule::CodeString => check(&composite.key, Readings::STRING),
+            SeenRule::CodeSet => check(&composite.key, Readings::KEY),
+            SeenRule::AnyConcept => composite
+                .parts
+                .iter()
+                .any(|part| check(part, Readings::PART)),
+        })
+    }
+
+    fn mention(&mut self, mention: &str) -> u32 {
+        let id = match self.mentions.get(mention) {
+            Some(&id) => id,
+            None => {
+                let id = self.mention_counts.len() as u32;
+                self.mentions.insert(mention.to_owned(), id);
+                self.mention_counts.push(0);
+                id
             }
+        };
+        self.mention_counts[id as usize] += 1;
+        id
+    }
+
+    fn add(&mut self, composite: &Canonical, mention: u32) {
+        self.note(&composite.unsorted(), mention, Readings::STRING, 0);
+        self.note(&composite.key, mention, Readings::KEY, 1);
+        for part in &composite.parts {
+            self.note(part, mention, Readings::PART, 0);
         }
+    }
+
+    /// As [`TrainingSet::add`], for one code, which is the same string in every reading.
+    fn add_single(&mut self, code: &str, mention: u32) {
+        if !code.is_empty() {
+            let mut all = Readings::STRING;
+            all.add(Readings::KEY);
+            all.add(Readings::PART);
+            self.note(code, mention, all, 1);
+        }
+    }
+
+    fn note(&mut self, code: &str, mention: u32, readings: Readings, count: usize) {
+        let id = match self.codes.get(code) {
+            Some(&id) => id,
+            None => {
+                let id = self.known.len() as u32;
+                self.codes.insert(code.to_owned(), id);
+                self.known.push((Readings::default(), 0));
+                id
+            }
+        };
+        let known = &mut self.known[id as usize];
+        known.0.add(readings);
+        known.1 += count;
+        self.pairs.entry((mention, id)).or_default().add(readings);
     }
 }
 
-fn most_frequent(counts: &HashMap<String, usize>) -> HashSet<&str> {
-    let mut sorted: Vec<(&str, usize)> = counts.iter().map(|(k, n)| (k.as_str(), *n)).collect();
-    sorted.sort_unstable_by(|a, b| b.1.cmp(&a.1).then(a.0.cmp(b.0)));
-    sorted.into_iter().take(FREQUENT).map(|(k, _)| k).collect()
+fn most_frequent<'s>(counts: impl Iterator<Item = (&'s str, usize)>) -> HashSet<&'s str> {
+    let mut sorted: Vec<(&str, usize)> = counts.filter(|(_, count)| *count > 0).collect();
+    let order = |a: &(&str, usize), b: &(&str, usize)| b.1.cmp(&a.1).then(a.0.cmp(b.0));
+    if sorted.len() > FREQUENT {
+        sorted.select_nth_unstable_by(FREQUENT, order);
+        sorted.truncate(FREQUENT);
+    }
+    sorted.into_iter().map(|(string, _)| string).collect()
 }
 
 #[cfg(test)]
@@ -185,9 +255,10 @@ mod tests {
         assert_eq!(verdicts("A"), [false, false, true]);
         assert_eq!(verdicts("D|C"), [true; 3], "one alternative is enough");
         assert_eq!(verdicts("D"), [false; 3]);
-        assert!(set.has_mention("x") && !set.has_mention("X"));
+        assert!(set.mention_index("x").is_some() && set.mention_index("X").is_none());
         assert_eq!((set.code_count(), set.mention_count()), (2, 2));
         let pairs = |field: &str, mention: &str| {
+            let mention = set.mention_index(mention).unwrap();
             rules.map(|rule| set.has_pair(&gold(field), mention, rule))
         };
         assert_eq!(pairs("A+B", "x"), [false, true, true]);

@@ -19,7 +19,7 @@ const CHUNK_BYTES: usize = 1 << 18;
 /// Reads rows; the cells of the row read last are borrowed until the next one is read.
 pub(super) struct Records {
     path: PathBuf,
-    source: Box<dyn BufRead>,
+    source: Box<dyn BufRead + Send>,
     buffer: Vec<u8>,
     /// Start of what is not read yet, in `buffer`.
     next: usize,
@@ -68,6 +68,10 @@ impl Records {
     /// The line at which the row read last began, from 1.
     pub(super) fn at(&self) -> Location {
         Location::line(&self.path, self.row_line)
+    }
+
+    pub(super) fn line(&self) -> usize {
+        self.row_line
     }
 
     /// The byte at which the row read last began, in the uncompressed file.
