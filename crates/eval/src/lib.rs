@@ -46,6 +46,7 @@ pub mod figures;
 pub mod judge;
 #[cfg(feature = "parquet")]
 pub mod parquet;
+pub mod published;
 mod report;
 mod score;
 pub mod strata;
