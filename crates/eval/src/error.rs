@@ -80,6 +80,22 @@ pub enum Error {
         /// Why it is empty.
         why: String,
     },
+    /// A file of results is not what it should be.
+    #[error(
+        "{path}: {reason}; `syncabel report` and `syncabel run` write such files, take the committed one or make it anew"
+    )]
+    Damaged {
+        /// The file.
+        path: PathBuf,
+        /// What the parser says.
+        reason: String,
+    },
+    /// A table was asked for in a form that does not exist.
+    #[error("{path}: tables are written as .md, .csv, .tex or .typ; choose one of these endings")]
+    TableFormat {
+        /// The file.
+        path: PathBuf,
+    },
     /// A row of a table has another number of cells than the table has columns.
     #[error("a row of the table `{table}` has {got} cells, the table has {expected} columns")]
     CellCount {
