@@ -409,12 +409,14 @@ impl Table {
         )
     }
 
-    /// Whether a column (not the first) holds nothing but numbers and dashes.
+    /// Whether a column (not the first) holds nothing but numbers, dashes and reasons why there is none (`no ..`, `not ..`).
     fn is_numeric(&self, column: usize) -> bool {
         let number = |cell: &String| {
-            cell.is_empty() || cell.starts_with(|c: char| c.is_ascii_digit() || "+-–".contains(c))
+            cell.is_empty() || cell.starts_with(|c: char| c.is_ascii_digit() || "+-–<".contains(c))
         };
-        column > 0 && !self.rows.is_empty() && self.rows.iter().all(|row| number(&row[column]))
+        let reason = |cell: &String| cell.starts_with("no ") || cell.starts_with("not ");
+        let mut cells = self.rows.iter().map(|row| &row[column]);
+        column > 0 && !self.rows.is_empty() && cells.all(|cell| number(cell) || reason(cell))
     }
 
     /// The table in the form that a file name asks for: `.md`, `.csv`, `.tex` or `.typ`.

@@ -111,7 +111,10 @@ pub fn cells(arms: &Arms, matrix: &IndexMap<String, Vec<Value>>) -> Vec<Cell> {
     };
     let arm = |(name, changes): (&String, &IndexMap<String, Value>)| Cell {
         settings: vec![(ARM.to_owned(), Value::from(name.as_str()))],
-        changes: changes.iter().map(|(p, v)| (p.clone(), v.clone())).collect(),
+        changes: changes
+            .iter()
+            .map(|(p, v)| (p.clone(), v.clone()))
+            .collect(),
     };
     let mut cells = if arms.is_empty() {
         vec![nothing]
@@ -182,7 +185,10 @@ mod tests {
             vec![Value::from("human_only"), Value::from("combined")],
         );
         matrix.insert("seed".to_owned(), vec![Value::from(1), Value::from(2)]);
-        let labels: Vec<String> = cells(&Arms::new(), &matrix).iter().map(Cell::label).collect();
+        let labels: Vec<String> = cells(&Arms::new(), &matrix)
+            .iter()
+            .map(Cell::label)
+            .collect();
         assert_eq!(
             labels,
             [
@@ -205,8 +211,20 @@ mod tests {
         matrix.insert("seed".to_owned(), vec![Value::from(1), Value::from(2)]);
         let cells = cells(&arms, &matrix);
         let labels: Vec<String> = cells.iter().map(Cell::label).collect();
-        assert_eq!(labels, ["arm=long,seed=1", "arm=long,seed=2", "arm=short,seed=1", "arm=short,seed=2"]);
-        let changed: Vec<&str> = cells[1].changes.iter().map(|(path, _)| path.as_str()).collect();
+        assert_eq!(
+            labels,
+            [
+                "arm=long,seed=1",
+                "arm=long,seed=2",
+                "arm=short,seed=1",
+                "arm=short,seed=2"
+            ]
+        );
+        let changed: Vec<&str> = cells[1]
+            .changes
+            .iter()
+            .map(|(path, _)| path.as_str())
+            .collect();
         assert_eq!(changed, ["train.epochs", "composition.strategy", "seed"]);
         assert_eq!(cells[3].value("arm").as_deref(), Some("short"));
     }

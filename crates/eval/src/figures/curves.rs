@@ -13,6 +13,8 @@ use crate::confidence::{Calibration, CalibrationBin, RiskPoint};
 const SIZE: (u32, u32) = (900, 460);
 const LEGEND_WIDTH: u32 = 250;
 const LEGEND_CHARS: usize = 26;
+/// Smallest bin that a reliability diagram shows.
+pub const RELIABILITY_ROWS: usize = 10;
 /// Markers along a line with many points.
 const MARKERS_PER_LINE: usize = 9;
 
@@ -102,7 +104,7 @@ pub fn human_share(
 }
 
 /// Draws a reliability diagram of score columns, with the diagonal that a calibrated score follows, as `stem.svg` and
-/// `stem.png`. Bins without rows are left out.
+/// `stem.png`. Bins of fewer than [`RELIABILITY_ROWS`] mentions are left out: their share of right answers is noise.
 ///
 /// # Errors
 /// As [`loss_curves`].
@@ -119,7 +121,7 @@ pub fn reliability(
             points: calibration
                 .bins
                 .iter()
-                .filter(|b| b.rows > 0)
+                .filter(|b| b.rows >= RELIABILITY_ROWS)
                 .map(point)
                 .collect(),
         })

@@ -182,8 +182,10 @@ impl Sources {
         // The document takes the SVG; PNG copies would only double the folder.
         for entry in fs::read_dir(folder).map_err(Error::io(folder))? {
             let path = entry.map_err(Error::io(folder))?.path();
-            if path.extension().is_some_and(|e| e == "png") {
-                fs::remove_file(&path).map_err(Error::io(&path))?;
+            match path.extension().and_then(|e| e.to_str()) {
+                Some("png") => fs::remove_file(&path).map_err(Error::io(&path))?,
+                Some("svg") => name_font(&path)?,
+                _ => {}
             }
         }
         Ok(())
@@ -273,6 +275,35 @@ impl Sources {
     /// Numbers that the text of the report quotes.
     fn numbers(&self) -> Result<BTreeMap<String, String>, Error> {
         let mut numbers = BTreeMap::new();
+        let sweep = !experiments::sweep(&self.experiments).is_empty();
+        numbers.insert(
+            "has_sweep".to_owned(),
+            if sweep { "yes" } else { "no" }.to_owned(),
+        );
+        for row in &self.published.composition {
+            for (corpus, value) in &row.scores {
+                numbers.insert(
+                    format!("paper_{corpus}_{}", row.strategy).to_lowercase(),
+                    format!("{value:.1}"),
+                );
+            }
+            for (corpus, value) in &row.other_checkpoint {
+                numbers.insert(
+                    format!("paper_{corpus}_{}_other", row.strategy).to_lowercase(),
+                    format!("{value:.1}"),
+                );
+            }
+        }
+        for comparison in &self.recomputed.comparisons {
+            let key = comparison.second.trim_end_matches(".tsv.gz").to_lowercase();
+            let [low, high] = comparison.comparison.difference_ci95.map(tables::percent);
+            numbers.insert(
+                format!("gain_{key}"),
+                tables::percent(comparison.comparison.difference),
+            );
+            numbers.insert(format!("gain_{key}_low"), low);
+            numbers.insert(format!("gain_{key}_high"), high);
+        }
         for system in &self.recomputed.systems {
             let how = if system.guided { "guided" } else { "unguided" };
             let kind = if system.main { "main" } else { "ablation" };
@@ -283,6 +314,8 @@ impl Sources {
             };
             put("rows", report.rows.to_string());
             put("recall", tables::percent(report.recall_at_1));
+            put("low", tables::percent(report.ci95[0]));
+            put("high", tables::percent(report.ci95[1]));
             if let (Some(seen), Some(unseen)) = (&report.seen, &report.unseen) {
                 put("seen", tables::percent(seen.recall_at_1));
                 put("unseen", tables::percent(unseen.recall_at_1));
@@ -337,6 +370,15 @@ fn read_json<T: for<'de> Deserialize<'de>>(path: &Path) -> Result<T, Error> {
         path: path.to_path_buf(),
         reason: error.to_string(),
     })
+}
+
+/// Names the font that the figures are measured with; Typst knows no generic families.
+fn name_font(path: &Path) -> Result<(), Error> {
+    let text = fs::read_to_string(path).map_err(Error::io(path))?;
+    put(
+        path,
+        &text.replace("font-family=\"sans-serif\"", "font-family=\"Roboto\""),
+    )
 }
 
 fn put(path: &Path, text: &str) -> Result<(), Error> {
