@@ -9,7 +9,9 @@ use serde::{Deserialize, Serialize};
 
 use crate::document::{Composite, Corpus, Document, Gold, Language, Split, split_codes};
 use crate::error::{Error, Location};
-use crate::{bigbio, jsonl, pubtator};
+use crate::io::Lines;
+use crate::repairs::CodeRepairs;
+use crate::{bigbio, jsonl, pubtator, quaero, spaccc};
 
 /// A corpus file format.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -21,6 +23,10 @@ pub enum CorpusFormat {
     Jsonl,
     /// BigBio's KB schema as JSON (see [`crate::bigbio`]).
     Bigbio,
+    /// SPACCC's table of mentions with its texts (see [`crate::spaccc`]). Read only.
+    Spaccc,
+    /// QUAERO as JSON Lines (see [`crate::quaero`]). Read only.
+    Quaero,
 }
 
 impl CorpusFormat {
@@ -36,6 +42,29 @@ impl CorpusFormat {
             _ => None,
         }
     }
+
+    /// The format of a file that exists: what its first line shows, else what its name suggests. A header with `filename`
+    /// is SPACCC's, a line with `doc_id` QUAERO's.
+    pub fn detect(path: &Path) -> Option<CorpusFormat> {
+        let guess = CorpusFormat::guess(path);
+        let mut lines = Lines::open(path).ok();
+        let first = lines
+            .as_mut()
+            .and_then(|lines| lines.next_line().ok().flatten());
+        match (first, guess) {
+            (Some(line), None | Some(CorpusFormat::Pubtator))
+                if line.split('\t').any(|cell| cell == "filename") =>
+            {
+                Some(CorpusFormat::Spaccc)
+            }
+            (Some(line), None | Some(CorpusFormat::Jsonl))
+                if line.trim_start().starts_with('{') && line.contains("\"doc_id\"") =>
+            {
+                Some(CorpusFormat::Quaero)
+            }
+            _ => guess,
+        }
+    }
 }
 
 impl fmt::Display for CorpusFormat {
@@ -44,6 +73,8 @@ impl fmt::Display for CorpusFormat {
             CorpusFormat::Pubtator => "pubtator",
             CorpusFormat::Jsonl => "jsonl",
             CorpusFormat::Bigbio => "bigbio",
+            CorpusFormat::Spaccc => "spaccc",
+            CorpusFormat::Quaero => "quaero",
         })
     }
 }
@@ -56,10 +87,12 @@ impl FromStr for CorpusFormat {
             "pubtator" => Ok(CorpusFormat::Pubtator),
             "jsonl" => Ok(CorpusFormat::Jsonl),
             "bigbio" => Ok(CorpusFormat::Bigbio),
+            "spaccc" => Ok(CorpusFormat::Spaccc),
+            "quaero" => Ok(CorpusFormat::Quaero),
             _ => Err(Error::UnknownName {
                 what: "corpus format",
                 value: s.to_owned(),
-                known: "pubtator, jsonl, bigbio".to_owned(),
+                known: "pubtator, jsonl, bigbio, spaccc, quaero".to_owned(),
             }),
         }
     }
@@ -73,6 +106,19 @@ pub enum Join {
     Composite,
     /// Any is right (OR).
     Alternatives,
+}
+
+/// What is made of several codes that stand side by side without a word on how they relate.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum SeveralIds {
+    /// Any is right (OR).
+    #[default]
+    Alternatives,
+    /// All are meant (AND).
+    Composite,
+    /// The first counts, the others are dropped: what the authors do with QUAERO.
+    First,
 }
 
 /// How the code column of a PubTator file is to be read. It differs between corpora, so every corpus names its rule.
@@ -183,6 +229,10 @@ pub struct ReadOptions {
     pub pubtator: PubtatorRules,
     /// Meaning of several normalised ids of one BigBio entity.
     pub bigbio_several_ids: Join,
+    /// Meaning of several codes of one QUAERO mention.
+    pub quaero_several_ids: SeveralIds,
+    /// Codes to replace, in every format.
+    pub code_repairs: CodeRepairs,
     /// Language of the documents, for formats that do not record it.
     pub language: Language,
     /// Split of the documents; overrides what the file records.
@@ -194,6 +244,8 @@ impl Default for ReadOptions {
         ReadOptions {
             pubtator: PubtatorRules::default(),
             bigbio_several_ids: Join::Alternatives,
+            quaero_several_ids: SeveralIds::default(),
+            code_repairs: CodeRepairs::default(),
             language: Language::En,
             split: None,
         }
@@ -236,6 +288,18 @@ pub struct ReadReport {
     pub component_columns: usize,
     /// PubTator: relation lines (not kept).
     pub relation_lines: usize,
+    /// SPACCC: codes that a spreadsheet has turned into a number; they count as "no concept".
+    #[serde(default)]
+    pub lost_codes: usize,
+    /// SPACCC: mention texts that differ from the covered text by quotes; the covered text is kept.
+    #[serde(default)]
+    pub quote_differences: usize,
+    /// QUAERO: mentions whose fragments were sorted or joined.
+    #[serde(default)]
+    pub reordered_spans: usize,
+    /// Mentions whose gold was changed by the table of repairs.
+    #[serde(default)]
+    pub repaired_codes: usize,
 }
 
 impl ReadReport {
@@ -265,6 +329,13 @@ impl fmt::Display for ReadReport {
             ),
             (self.component_columns, "rows with a component column"),
             (self.relation_lines, "relation lines skipped"),
+            (self.lost_codes, "codes lost to a spreadsheet"),
+            (
+                self.quote_differences,
+                "mention texts that differ by quotes",
+            ),
+            (self.reordered_spans, "mentions with fragments put in order"),
+            (self.repaired_codes, "codes repaired"),
         ];
         for (count, what) in rest.into_iter().filter(|(count, _)| *count > 0) {
             write!(f, "; {count} {what}")?;
@@ -287,6 +358,8 @@ pub fn read(
         CorpusFormat::Pubtator => pubtator::read(path, options),
         CorpusFormat::Jsonl => jsonl::read(path, options),
         CorpusFormat::Bigbio => bigbio::read(path, options),
+        CorpusFormat::Spaccc => spaccc::read(path, options),
+        CorpusFormat::Quaero => quaero::read(path, options),
     }
 }
 
@@ -299,6 +372,12 @@ pub fn write(corpus: &Corpus, path: &Path, format: CorpusFormat) -> Result<(), E
         CorpusFormat::Pubtator => pubtator::write(corpus, path),
         CorpusFormat::Jsonl => jsonl::write(corpus, path),
         CorpusFormat::Bigbio => bigbio::write(corpus, path),
+        CorpusFormat::Spaccc | CorpusFormat::Quaero => Err(Error::Structure {
+            at: Location::line(path, 0),
+            problem: format!(
+                "{format} is read, not written; write jsonl, bigbio or pubtator instead"
+            ),
+        }),
     }
 }
 
@@ -309,6 +388,7 @@ pub(crate) struct Collector {
     /// Position in the corpus and first line of each document id. Only looked up, never iterated.
     seen: HashMap<String, (usize, usize)>,
     split: Option<Split>,
+    repairs: CodeRepairs,
 }
 
 impl Collector {
@@ -318,6 +398,7 @@ impl Collector {
             report: ReadReport::default(),
             seen: HashMap::new(),
             split: options.split,
+            repairs: options.code_repairs.clone(),
         }
     }
 
@@ -328,6 +409,9 @@ impl Collector {
     pub(crate) fn add(&mut self, mut document: Document, at: &Location) -> Result<(), Error> {
         document.split = self.split.or(document.split);
         fill_mention_ids(&mut document);
+        if !self.repairs.is_empty() {
+            self.repair(&mut document);
+        }
         if let Some(&(position, first_line)) = self.seen.get(&document.id) {
             if self.corpus.documents[position] != document {
                 return Err(Error::DuplicateDocument {
@@ -349,6 +433,14 @@ impl Collector {
         }
         self.corpus.documents.push(document);
         Ok(())
+    }
+
+    fn repair(&mut self, document: &mut Document) {
+        for mention in &mut document.mentions {
+            let repaired = self.repairs.gold(&mention.gold);
+            self.report.repaired_codes += usize::from(repaired != mention.gold);
+            mention.gold = repaired;
+        }
     }
 
     pub(crate) fn finish(self, path: &Path) -> Result<(Corpus, ReadReport), Error> {

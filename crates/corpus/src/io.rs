@@ -13,7 +13,7 @@ use crate::error::{Error, Location};
 const GZIP_MAGIC: [u8; 2] = [0x1f, 0x8b];
 
 /// Opens a file for reading; gzip is recognised by its first two bytes, whatever the name.
-pub(crate) fn open(path: &Path) -> Result<Box<dyn BufRead>, Error> {
+pub(crate) fn open(path: &Path) -> Result<Box<dyn BufRead + Send>, Error> {
     let mut reader = BufReader::with_capacity(1 << 16, File::open(path).map_err(Error::io(path))?);
     let head = reader.fill_buf().map_err(Error::io(path))?;
     if head.starts_with(&GZIP_MAGIC) {
@@ -28,7 +28,7 @@ pub(crate) fn open(path: &Path) -> Result<Box<dyn BufRead>, Error> {
 /// Lines of a UTF-8 file with their numbers; a byte order mark and the line ends (`\n` or `\r\n`) are taken off.
 pub(crate) struct Lines {
     path: PathBuf,
-    reader: Box<dyn BufRead>,
+    reader: Box<dyn BufRead + Send>,
     buffer: Vec<u8>,
     line: usize,
 }

@@ -25,6 +25,7 @@
 use std::io::Write;
 use std::path::{Path, PathBuf};
 
+use rayon::prelude::*;
 use serde_json::Value;
 
 use crate::document::{Corpus, Document};
@@ -37,12 +38,40 @@ use crate::io::{Lines, NewFile};
 /// # Errors
 /// See [`crate::read`].
 pub fn read(path: &Path, options: &ReadOptions) -> Result<(Corpus, ReadReport), Error> {
-    let mut reader = Reader::open(path)?;
+    let mut lines = Lines::open(path)?;
     let mut collector = Collector::new(options);
-    while let Some(document) = reader.next_document()? {
-        collector.add(document, &reader.lines.at())?;
+    let mut batch: Vec<(String, Location)> = Vec::with_capacity(BATCH_LINES);
+    loop {
+        batch.clear();
+        while batch.len() < BATCH_LINES
+            && let Some(line) = lines.next_line()?
+        {
+            if !line.trim().is_empty() {
+                let line = line.to_owned();
+                batch.push((line, lines.at()));
+            }
+        }
+        if batch.is_empty() {
+            return collector.finish(path);
+        }
+        // Checking is most of the work and needs no order; collecting does.
+        let checked = |(line, at): &(String, Location)| document(line, at);
+        let documents: Vec<_> = batch.par_iter().map(checked).collect();
+        for (document, (_, at)) in documents.into_iter().zip(&batch) {
+            collector.add(document?, at)?;
+        }
     }
-    collector.finish(path)
+}
+
+/// Lines that are checked side by side.
+const BATCH_LINES: usize = 256;
+
+/// The document of one line, checked.
+fn document(line: &str, at: &Location) -> Result<Document, Error> {
+    let document: Document =
+        serde_json::from_str(line).map_err(|error| explain(line, &error, at))?;
+    document.validate_at(at)?;
+    Ok(document)
 }
 
 /// Writes a whole file; it takes its place when it is complete.
@@ -79,17 +108,14 @@ impl Reader {
     /// With file and line: bad UTF-8, bad JSON, an unknown field, a span or text that does not fit.
     pub fn next_document(&mut self) -> Result<Option<Document>, Error> {
         loop {
-            let document = match self.lines.next_line()? {
+            match self.lines.next_line()? {
                 None => return Ok(None),
                 Some(line) if line.trim().is_empty() => continue,
                 Some(line) => {
-                    serde_json::from_str::<Document>(line).map_err(|e| (line.to_owned(), e))
+                    let line = line.to_owned();
+                    return document(&line, &self.lines.at()).map(Some);
                 }
-            };
-            let at = self.lines.at();
-            let document = document.map_err(|(line, error)| explain(&line, &error, &at))?;
-            document.validate_at(&at)?;
-            return Ok(Some(document));
+            }
         }
     }
 }

@@ -1,6 +1,6 @@
 //! Documents and their mentions, the readers and writers of corpus formats, and the text that the model reads.
 //!
-//! A corpus comes in as [`Document`]s ([`read`]: PubTator, our JSON Lines, BigBio JSON), whoever annotated it: people, a generator of
+//! A corpus comes in as [`Document`]s ([`read`]: PubTator, our JSON Lines, BigBio JSON, SPACCC tables, QUAERO JSON Lines), whoever annotated it: people, a generator of
 //! synthetic sentences, or a linker. It leaves as marked sentences ([`marked::mark`]) for linking, as training rows ([`marked::examples`]), or
 //! as a file again ([`write()`]). What a linker answers travels in prediction files ([`predictions`]).
 //!
@@ -60,7 +60,10 @@ pub mod jsonl;
 pub mod marked;
 pub mod predictions;
 pub mod pubtator;
+pub mod quaero;
+mod repairs;
 pub mod sentence;
+pub mod spaccc;
 pub mod stats;
 mod text;
 
@@ -68,4 +71,7 @@ pub use document::{
     Composite, Corpus, Document, Gold, Language, Mention, Origin, SpanChars, Split,
 };
 pub use error::{Error, Location};
-pub use format::{CorpusFormat, Join, PubtatorRules, ReadOptions, ReadReport, read, write};
+pub use format::{
+    CorpusFormat, Join, PubtatorRules, ReadOptions, ReadReport, SeveralIds, read, write,
+};
+pub use repairs::CodeRepairs;

@@ -13,15 +13,15 @@
 //! Cells are quoted as CSV quotes (`"` around, `""` inside) where they hold a tab, a quote or a line break. A byte order
 //! mark, `\r\n` and gzip are accepted.
 
+mod rows;
 mod write;
 
 use std::path::Path;
 
-use csv::ByteRecord;
 use serde::{Deserialize, Serialize};
 
 use crate::error::{Error, Location};
-use crate::io;
+use rows::Records;
 
 pub use write::{TsvWriter, write_tsv};
 
@@ -114,76 +114,87 @@ const REQUIRED: [&str; 7] = [
 ///
 /// # Errors
 /// With file, line and column: an empty file, a missing column, a row with another number of cells than the header, a cell
-/// that is no number where one is due, bad UTF-8.
+/// that is no number where one is due, a quote that is never closed, bad UTF-8.
 pub fn read_tsv(path: &Path) -> Result<Vec<Prediction>, Error> {
-    let mut rows = Rows::open(path)?;
+    let mut reader = Reader::open(path)?;
     let mut predictions = Vec::new();
-    while let Some(row) = rows.next_row()? {
+    while let Some(row) = reader.next_row()? {
         predictions.push(row);
     }
     Ok(predictions)
 }
 
-/// Streams the rows of a prediction file.
-pub(crate) struct Rows {
-    reader: csv::Reader<Box<dyn std::io::BufRead>>,
+/// Streams the rows of a prediction file: memory is one row.
+///
+/// ```
+/// use syncabel_corpus::predictions::{Prediction, Reader};
+/// # let path = std::env::temp_dir().join(format!("syncabel-rows-{}.tsv", std::process::id()));
+/// # std::fs::write(&path, "filename\tlabel\tstart_span\tend_span\tspan\tcode\tPredicted_code\nd\tD\t0\t4\tgout\tA\tA\n").unwrap();
+/// let mut reader = Reader::open(&path)?;
+/// let mut row = Prediction::default();
+/// let mut right = 0;
+/// while reader.read(&mut row)? {
+///     right += usize::from(row.code == row.predicted_code);
+/// }
+/// assert_eq!(right, 1);
+/// # std::fs::remove_file(&path).unwrap();
+/// # Ok::<(), syncabel_corpus::Error>(())
+/// ```
+pub struct Reader {
+    records: Records,
     header: Header,
-    record: ByteRecord,
-    path: std::path::PathBuf,
 }
 
-impl Rows {
-    pub(crate) fn open(path: &Path) -> Result<Self, Error> {
-        let mut reader = csv::ReaderBuilder::new()
-            .delimiter(b'\t')
-            .has_headers(false)
-            .flexible(true)
-            .from_reader(io::open(path)?);
-        let mut record = ByteRecord::new();
-        let found = reader
-            .read_byte_record(&mut record)
-            .map_err(|e| csv_error(e, path))?;
-        if !found
-            || record
-                .iter()
-                .all(|cell| cell.iter().all(u8::is_ascii_whitespace))
-        {
+impl Reader {
+    /// Opens a file, gzip or not, and reads its header.
+    ///
+    /// # Errors
+    /// [`Error::Io`], [`Error::Empty`], [`Error::MissingColumn`], [`Error::Structure`] for a column that stands twice.
+    pub fn open(path: &Path) -> Result<Self, Error> {
+        let mut records = Records::open(path)?;
+        let found = records.read()?;
+        if !found || (0..records.len()).all(|i| records.cell(i).trim().is_empty()) {
             return Err(Error::Empty {
                 path: path.to_path_buf(),
             });
         }
-        let names = texts(&record, path)?;
+        let names: Vec<String> = (0..records.len())
+            .map(|i| records.cell(i).to_owned())
+            .collect();
         let header = Header::new(path, names)?;
-        Ok(Rows {
-            reader,
-            header,
-            record,
-            path: path.to_path_buf(),
-        })
+        Ok(Reader { records, header })
     }
 
-    pub(crate) fn header(&self) -> &[String] {
+    /// Reads the next row into `row`, whose memory is used again; false at the end of the file.
+    ///
+    /// # Errors
+    /// As [`read_tsv`].
+    pub fn read(&mut self, row: &mut Prediction) -> Result<bool, Error> {
+        if !self.records.read()? {
+            return Ok(false);
+        }
+        self.header.fill(&self.records, row)?;
+        Ok(true)
+    }
+
+    /// Line at which the row read last began, from 1, and the file.
+    pub fn at(&self) -> Location {
+        self.records.at()
+    }
+
+    /// Line at which the row read last began, from 1.
+    pub fn line(&self) -> usize {
+        self.records.line()
+    }
+
+    /// Column names, in file order.
+    pub fn columns(&self) -> &[String] {
         &self.header.names
     }
 
-    /// Byte at which the row read last began (of the uncompressed file).
-    pub(crate) fn row_start_bytes(&self) -> u64 {
-        self.record.position().map_or(0, csv::Position::byte)
-    }
-
-    pub(crate) fn next_row(&mut self) -> Result<Option<Prediction>, Error> {
-        if !self
-            .reader
-            .read_byte_record(&mut self.record)
-            .map_err(|e| csv_error(e, &self.path))?
-        {
-            return Ok(None);
-        }
-        let line = self.record.position().map_or(0, csv::Position::line) as usize;
-        let cells = texts(&self.record, &self.path)?;
-        self.header
-            .prediction(cells, Location::line(&self.path, line))
-            .map(Some)
+    fn next_row(&mut self) -> Result<Option<Prediction>, Error> {
+        let mut row = Prediction::default();
+        Ok(self.read(&mut row)?.then_some(row))
     }
 }
 
@@ -197,16 +208,25 @@ struct Header {
 }
 
 impl Header {
-    fn new(path: &Path, mut names: Vec<String>) -> Result<Self, Error> {
-        if let Some(first) = names.first_mut() {
-            *first = first.trim_start_matches('\u{feff}').to_owned();
-        }
+    fn new(path: &Path, names: Vec<String>) -> Result<Self, Error> {
         let find = |column: &str| names.iter().position(|name| name == column);
         if let Some(column) = REQUIRED.into_iter().find(|column| find(column).is_none()) {
             return Err(Error::MissingColumn {
                 path: path.to_path_buf(),
                 column,
                 found: names.join(", "),
+            });
+        }
+        if let Some((_, twice)) = names
+            .iter()
+            .enumerate()
+            .find(|(i, name)| find(name).is_some_and(|first| first < *i))
+        {
+            return Err(Error::Structure {
+                at: Location::line(path, 1),
+                problem: format!(
+                    "the column {twice:?} stands twice in the header; rename or remove one"
+                ),
             });
         }
         let ours = COLUMNS.map(find);
@@ -216,60 +236,81 @@ impl Header {
         Ok(Header { names, ours, extra })
     }
 
-    fn prediction(&self, cells: Vec<String>, at: Location) -> Result<Prediction, Error> {
+    fn fill(&self, cells: &Records, prediction: &mut Prediction) -> Result<(), Error> {
         if cells.len() != self.names.len() {
-            return Err(Error::FieldCount {
-                at,
-                found: cells.len(),
-                expected: format!("{}, as many as the header has columns", self.names.len()),
-            });
+            return Err(self.wrong_count(cells));
         }
         let row = Row {
             header: self,
-            cells: &cells,
-            at,
+            cells,
         };
-        Ok(Prediction {
-            filename: row.text(0),
-            mention_id: row.text(1),
-            label: row.text(2),
-            start_span: row.chars(3)?,
-            end_span: row.chars(4)?,
-            span: row.text(5),
-            code: row.text(6),
-            semantic_rel: row.text(7),
-            annotation: row.text(8),
-            sentence: row.text(9),
-            prediction: row.text(10),
-            prediction_score: row.number(11)?.unwrap_or(f64::NAN),
-            prediction_beam_score: row.number(12)?.unwrap_or(f64::NAN),
-            predicted_code: row.text(13),
-            candidates: row.candidates(14)?,
-            probability: row.number(15)?,
-            margin: row.number(16)?,
-            extra: self
-                .extra
-                .iter()
-                .map(|&i| (self.names[i].clone(), cells[i].clone()))
-                .collect(),
-        })
+        let text = |column: usize, into: &mut String| {
+            into.clear();
+            into.push_str(row.cell(column));
+        };
+        text(0, &mut prediction.filename);
+        text(1, &mut prediction.mention_id);
+        text(2, &mut prediction.label);
+        prediction.start_span = row.chars(3)?;
+        prediction.end_span = row.chars(4)?;
+        text(5, &mut prediction.span);
+        text(6, &mut prediction.code);
+        text(7, &mut prediction.semantic_rel);
+        text(8, &mut prediction.annotation);
+        text(9, &mut prediction.sentence);
+        text(10, &mut prediction.prediction);
+        prediction.prediction_score = row.number(11)?.unwrap_or(f64::NAN);
+        prediction.prediction_beam_score = row.number(12)?.unwrap_or(f64::NAN);
+        text(13, &mut prediction.predicted_code);
+        prediction.candidates = row.candidates(14)?;
+        prediction.probability = row.number(15)?;
+        prediction.margin = row.number(16)?;
+        prediction
+            .extra
+            .resize_with(self.extra.len(), Default::default);
+        for (&column, (name, value)) in self.extra.iter().zip(&mut prediction.extra) {
+            if *name != self.names[column] {
+                name.clone_from(&self.names[column]);
+            }
+            value.clear();
+            value.push_str(cells.cell(column));
+        }
+        Ok(())
+    }
+
+    /// A row with another number of cells than the header; a quoted cell over several lines is the usual suspect.
+    fn wrong_count(&self, cells: &Records) -> Error {
+        let expected = format!("{}, as many as the header has columns", self.names.len());
+        if cells.row_lines() > 1
+            && let Some(index) = (0..cells.len()).find(|&i| cells.cell(i).contains('\n'))
+        {
+            let column = self.names.get(index).map_or("", String::as_str);
+            return Error::Structure {
+                at: cells.at(),
+                problem: format!(
+                    "{} tab-separated fields, expected {expected}; the quote that opens column {column} closes only {} lines further on: put quotes around the whole cell and write a quote inside it twice",
+                    cells.len(),
+                    cells.row_lines() - 1
+                ),
+            };
+        }
+        Error::FieldCount {
+            at: cells.at(),
+            found: cells.len(),
+            expected,
+        }
     }
 }
 
 /// A row of cells; columns are named by their index in [`COLUMNS`].
 struct Row<'a> {
     header: &'a Header,
-    cells: &'a [String],
-    at: Location,
+    cells: &'a Records,
 }
 
 impl Row<'_> {
     fn cell(&self, column: usize) -> &str {
-        self.header.ours[column].map_or("", |i| self.cells[i].as_str())
-    }
-
-    fn text(&self, column: usize) -> String {
-        self.cell(column).to_owned()
+        self.header.ours[column].map_or("", |i| self.cells.cell(i))
     }
 
     fn chars(&self, column: usize) -> Result<u32, Error> {
@@ -301,46 +342,11 @@ impl Row<'_> {
 
     fn bad(&self, column: usize, expected: &'static str) -> Error {
         Error::Cell {
-            at: self.at.clone(),
+            at: self.cells.at(),
             column: COLUMNS[column].to_owned(),
-            value: self.text(column),
+            value: self.cell(column).to_owned(),
             expected,
         }
-    }
-}
-
-fn texts(record: &ByteRecord, path: &Path) -> Result<Vec<String>, Error> {
-    let line = record.position().map_or(0, csv::Position::line) as usize;
-    record
-        .iter()
-        .map(|cell| {
-            std::str::from_utf8(cell).map(str::to_owned).map_err(|e| {
-                let before: usize = record
-                    .iter()
-                    .take_while(|c| c.as_ptr() != cell.as_ptr())
-                    .map(|c| c.len() + 1)
-                    .sum();
-                Error::NotUtf8 {
-                    at: Location::line(path, line),
-                    byte: before + e.valid_up_to() + 1,
-                }
-            })
-        })
-        .collect()
-}
-
-fn csv_error(error: csv::Error, path: &Path) -> Error {
-    let line = error.position().map_or(0, csv::Position::line) as usize;
-    let text = error.to_string();
-    match error.into_kind() {
-        csv::ErrorKind::Io(source) => Error::Io {
-            path: path.to_path_buf(),
-            source,
-        },
-        _ => Error::Structure {
-            at: Location::line(path, line),
-            problem: text,
-        },
     }
 }
 
@@ -430,6 +436,25 @@ mod tests {
             error_of(format!("{MINIMAL}\tCandidates\n{row}\t[1]\n")).contains("column Candidates")
         );
         assert!(error_of("").contains("is empty"));
+        assert!(
+            error_of(format!("{MINIMAL}\tcode\n{row}\tA\n"))
+                .contains("p.tsv:1: the column \"code\" stands twice")
+        );
+        let open = error_of(format!(
+            "{MINIMAL}\n{row}\nd\tD\t1\t5\t\"gout\tA\tB\n{row}\n"
+        ));
+        assert!(
+            open.contains("p.tsv:3: the quote that opens cell 5"),
+            "{open}"
+        );
+        let late = error_of(format!(
+            "{MINIMAL}\n{row}\nd\tD\t1\t5\t\"gout\tA\tB\nd\tD\t1\t5\"\tgout\tA\tB\n{row}\n"
+        ));
+        assert!(
+            late.contains("p.tsv:3: 8 tab")
+                && late.contains("opens column span closes only 1 lines"),
+            "{late}"
+        );
         let mut bytes = format!("{MINIMAL}\nd\tD\t1\t5\tg").into_bytes();
         bytes.extend(b"\xff\tA\tB\n");
         let error = error_of(bytes);

@@ -1,4 +1,4 @@
-//! NCBI Disease and BC5CDR against the counts written down beside them.
+//! NCBI Disease, BC5CDR, SPACCC and QUAERO against the counts written down beside them.
 
 mod common;
 
@@ -208,4 +208,77 @@ fn abbreviations_of_ncbi_test_mentions() {
             "{expected}"
         );
     }
+}
+
+#[rstest]
+// A search for `E+` finds more lines: those with `NO_CODE+`.
+#[case("train", 750, 18_973, 3, 22)]
+#[case("test", 250, 9_250, 15, 12)]
+fn spaccc_has_its_counts(
+    #[case] split: &str,
+    #[case] documents: usize,
+    #[case] mentions: usize,
+    #[case] lost_codes: usize,
+    #[case] quote_differences: usize,
+) {
+    let Some(path) = data(&format!("spaccc/{split}.tsv")) else {
+        return;
+    };
+    assert_eq!(CorpusFormat::detect(&path), Some(CorpusFormat::Spaccc));
+    let options = ReadOptions::default();
+    let (corpus, report) = read(&path, CorpusFormat::Spaccc, &options).unwrap();
+    assert_eq!(
+        (
+            report.documents,
+            report.mentions,
+            report.lost_codes,
+            report.quote_differences
+        ),
+        (documents, mentions, lost_codes, quote_differences)
+    );
+    let codes: BTreeSet<&str> = corpus
+        .documents
+        .iter()
+        .flat_map(|d| &d.mentions)
+        .flat_map(|m| m.gold.codes())
+        .collect();
+    assert!(
+        codes
+            .iter()
+            .all(|code| code.bytes().all(|b| b.is_ascii_digit())),
+        "only SNOMED codes are left"
+    );
+}
+
+#[rstest]
+#[case("EMEA", "train", 11, 2_695, 27, 0)]
+#[case("EMEA", "dev", 12, 2_260, 15, 0)]
+#[case("EMEA", "test", 15, 2_204, 42, 1)]
+#[case("MEDLINE", "train", 833, 2_994, 13, 0)]
+#[case("MEDLINE", "dev", 832, 2_977, 21, 2)]
+#[case("MEDLINE", "test", 833, 3_103, 23, 9)]
+fn quaero_has_its_counts(
+    #[case] part: &str,
+    #[case] split: &str,
+    #[case] documents: usize,
+    #[case] mentions: usize,
+    #[case] discontinuous: usize,
+    #[case] without: usize,
+) {
+    let Some(path) = data(&format!("quaero/{part}_{split}.jsonl")) else {
+        return;
+    };
+    assert_eq!(CorpusFormat::detect(&path), Some(CorpusFormat::Quaero));
+    let (corpus, report) = read(&path, CorpusFormat::Quaero, &ReadOptions::default()).unwrap();
+    assert_eq!(
+        (report.documents, report.mentions, report.without_concept),
+        (documents, mentions, without)
+    );
+    let several = corpus
+        .documents
+        .iter()
+        .flat_map(|d| &d.mentions)
+        .filter(|m| m.spans.len() > 1);
+    // Fragments that overlap are joined, so a few mentions may have become continuous.
+    assert!(several.count().abs_diff(discontinuous) <= report.reordered_spans);
 }

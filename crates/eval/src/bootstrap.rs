@@ -5,8 +5,8 @@
 //! sums, not the mean of document scores; 0/0 counts as 0. The interval is the 2.5th to the 97.5th percentile of the
 //! replicates, interpolated linearly (facts: section 8 of the paper's evaluation).
 //!
-//! All strata of a file share the weights of a replicate, which keeps differences between strata meaningful and
-//! makes thirty strata cost little more than one. Replicate `r` draws from stream `r` of one seeded generator, so
+//! All metrics of a file share the weights of a replicate, which keeps differences between strata meaningful. They are
+//! columns of one table with a row per document ([`Sums`]), and a replicate is one pass over it: weight times row, added up. Replicate `r` draws from stream `r` of one seeded generator, so
 //! the result does not depend on the number of threads.
 
 use rand::{Rng, SeedableRng};
@@ -87,7 +87,220 @@ impl DocumentSums {
     }
 }
 
+/// Sums per document, one column for each, and the ratios that are asked of them.
+///
+/// Cells are single precision, which is exact for counts below 2^24; what is added up over documents is double.
+#[derive(Debug, Clone)]
+pub struct Sums {
+    documents: usize,
+    columns: usize,
+    cells: Vec<f32>,
+    totals: Vec<f64>,
+}
+
+/// `factor × numerator / (sum of denominators)`, of columns of [`Sums`]; 0/0 is 0.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Ratio {
+    /// What the numerator is multiplied by.
+    pub factor: f64,
+    /// Column of the numerator.
+    pub numerator: usize,
+    /// Column of the denominator.
+    pub denominator: usize,
+    /// Column that is added to it.
+    pub and: Option<usize>,
+}
+
+impl Ratio {
+    /// `numerator / denominator`.
+    pub fn new(numerator: usize, denominator: usize) -> Self {
+        Ratio {
+            factor: 1.0,
+            numerator,
+            denominator,
+            and: None,
+        }
+    }
+
+    fn of(&self, sums: &[f64]) -> f64 {
+        let below = sums[self.denominator] + self.and.map_or(0.0, |column| sums[column]);
+        if below == 0.0 {
+            0.0
+        } else {
+            self.factor * sums[self.numerator] / below
+        }
+    }
+}
+
+impl Sums {
+    /// A table of zeros.
+    pub fn new(documents: usize, columns: usize) -> Self {
+        Sums {
+            documents,
+            columns,
+            cells: vec![0.0; documents * columns],
+            totals: vec![0.0; columns],
+        }
+    }
+
+    /// Adds to a document's sum.
+    ///
+    /// # Panics
+    /// If the document or the column is not one of the table's.
+    pub fn add(&mut self, document: u32, column: usize, value: f64) {
+        assert!(column < self.columns, "column {column} of {}", self.columns);
+        self.cells[document as usize * self.columns + column] += value as f32;
+        self.totals[column] += value;
+    }
+
+    /// Adds one column to another.
+    pub(crate) fn add_column(&mut self, to: usize, from: usize) {
+        for row in self.cells.chunks_exact_mut(self.columns) {
+            row[to] += row[from];
+        }
+        self.totals[to] += self.totals[from];
+    }
+
+    /// The sum over all documents.
+    pub fn total(&self, column: usize) -> f64 {
+        self.totals[column]
+    }
+
+    /// A ratio of the sums over all documents.
+    pub fn ratio(&self, ratio: Ratio) -> f64 {
+        ratio.of(&self.totals)
+    }
+
+    /// Column sums for several sets of document weights at once: `weights` times the table.
+    ///
+    /// # Shapes
+    /// - weights: `[replicates, documents]`
+    /// - result: `[replicates, columns]`
+    fn weighted(&self, weights: &[f64], replicates: usize) -> Vec<f64> {
+        let mut result = vec![0.0; replicates * self.columns];
+        let mut panel = vec![0.0; PANEL_DOCUMENTS * self.columns];
+        for (index, cells) in self
+            .cells
+            .chunks(PANEL_DOCUMENTS * self.columns)
+            .enumerate()
+        {
+            for (wide, &cell) in panel.iter_mut().zip(cells) {
+                *wide = f64::from(cell);
+            }
+            let first = index * PANEL_DOCUMENTS;
+            let documents = cells.len() / self.columns;
+            add_product(
+                &mut result,
+                [replicates, documents, self.columns],
+                &weights[first..],
+                self.documents,
+                &panel,
+            );
+        }
+        result
+    }
+}
+
+/// Documents whose rows are widened to double precision and multiplied at a time; their panel stays in the cache.
+const PANEL_DOCUMENTS: usize = 256;
+
+/// Adds `left × right` to `result`.
+///
+/// # Shapes
+/// - left: `[rows, inner]`, rows `stride` apart
+/// - right: `[inner, columns]`
+/// - result: `[rows, columns]`
+fn add_product(
+    result: &mut [f64],
+    [rows, inner, columns]: [usize; 3],
+    left: &[f64],
+    stride: usize,
+    right: &[f64],
+) {
+    assert!(result.len() >= rows * columns && right.len() >= inner * columns);
+    assert!(rows == 0 || left.len() >= (rows - 1) * stride + inner);
+    // SAFETY: every element that the product reads or writes lies inside its slice, as asserted above.
+    unsafe {
+        matrixmultiply::dgemm(
+            rows,
+            inner,
+            columns,
+            1.0,
+            left.as_ptr(),
+            stride as isize,
+            1,
+            right.as_ptr(),
+            columns as isize,
+            1,
+            1.0,
+            result.as_mut_ptr(),
+            columns as isize,
+            1,
+        );
+    }
+}
+
 impl Bootstrap {
+    /// The 95 % interval of each ratio.
+    ///
+    /// Cost: `replicates × documents × columns` multiplications, done as a matrix product, and as many draws as there
+    /// are documents in each replicate. Memory: `replicates × ratios × 8` bytes beside the table.
+    ///
+    /// # Errors
+    /// [`Error::NoReplicates`] for zero replicates.
+    pub fn ratio_intervals(&self, sums: &Sums, ratios: &[Ratio]) -> Result<Vec<Interval>, Error> {
+        let replicates = self.ratio_replicates(sums, ratios)?;
+        Ok((0..ratios.len())
+            .into_par_iter()
+            .map(|ratio| {
+                let of_ratio = replicates.iter().skip(ratio).step_by(ratios.len());
+                percentile_interval(&mut of_ratio.copied().collect::<Vec<f64>>())
+            })
+            .collect())
+    }
+
+    /// Every ratio in every replicate.
+    ///
+    /// # Shapes
+    /// - result: `[replicates, ratios]`
+    pub(crate) fn ratio_replicates(
+        &self,
+        sums: &Sums,
+        ratios: &[Ratio],
+    ) -> Result<Vec<f64>, Error> {
+        if self.replicates == 0 {
+            return Err(Error::NoReplicates);
+        }
+        let documents = sums.documents;
+        // Wide enough for the product to be worth it, and not more than 16 MiB of weights a thread.
+        let block = ((1 << 21) / documents.max(1)).clamp(4, 64);
+        let blocks: Vec<Vec<f64>> = (0..self.replicates.div_ceil(block))
+            .into_par_iter()
+            .map(|index| {
+                let first = index * block;
+                let count = block.min(self.replicates - first);
+                let mut weights = vec![0.0; count * documents];
+                for (row, weights) in weights.chunks_mut(documents.max(1)).enumerate() {
+                    let mut rng = self.generator(first + row);
+                    draw(documents, &mut rng, |document| weights[document] += 1.0);
+                }
+                let columns = sums.weighted(&weights, count);
+                columns
+                    .chunks(sums.columns)
+                    .flat_map(|columns| ratios.iter().map(|ratio| ratio.of(columns)))
+                    .collect()
+            })
+            .collect();
+        Ok(blocks.concat())
+    }
+
+    /// The generator of one replicate.
+    fn generator(&self, replicate: usize) -> ChaCha8Rng {
+        let mut rng = ChaCha8Rng::seed_from_u64(self.seed);
+        rng.set_stream(replicate as u64);
+        rng
+    }
+
     /// The 95 % interval of `correct / rows` for each stratum.
     ///
     /// Cost: `replicates × (documents + entries of all strata)`; 40,000 mentions in 900 documents with thirty
@@ -140,8 +353,7 @@ impl Bootstrap {
             .map_init(
                 || vec![0u32; documents],
                 |weights, replicate| {
-                    let mut rng = ChaCha8Rng::seed_from_u64(self.seed);
-                    rng.set_stream(replicate as u64);
+                    let mut rng = self.generator(replicate);
                     draw_weights(weights, &mut rng);
                     statistic(weights, &mut rng)
                 },
@@ -153,11 +365,16 @@ impl Bootstrap {
 /// Multinomial weights: how often each index comes up when as many are drawn, with replacement, as there are.
 pub(crate) fn draw_weights(weights: &mut [u32], rng: &mut ChaCha8Rng) {
     weights.fill(0);
-    let Ok(count) = u32::try_from(weights.len()) else {
+    draw(weights.len(), rng, |index| weights[index] += 1);
+}
+
+/// Draws as many indices below `count` as `count`, with replacement.
+fn draw(count: usize, rng: &mut ChaCha8Rng, mut drawn: impl FnMut(usize)) {
+    let Ok(count) = u32::try_from(count) else {
         return;
     };
     for _ in 0..count {
-        weights[rng.random_range(0..count) as usize] += 1;
+        drawn(rng.random_range(0..count) as usize);
     }
 }
 
@@ -170,17 +387,18 @@ pub(crate) fn ratio((correct, rows): (u64, u64)) -> f64 {
     }
 }
 
-/// 2.5th and 97.5th percentile with linear interpolation. Sorts `values`.
+/// 2.5th and 97.5th percentile with linear interpolation. Changes the order of `values`.
 pub(crate) fn percentile_interval(values: &mut [f64]) -> Interval {
-    values.sort_unstable_by(f64::total_cmp);
     [percentile(values, 0.025), percentile(values, 0.975)]
 }
 
-fn percentile(sorted: &[f64], share: f64) -> f64 {
-    let position = share * (sorted.len() - 1) as f64;
+/// Selects instead of sorting: two neighbouring order statistics are all that is wanted.
+fn percentile(values: &mut [f64], share: f64) -> f64 {
+    let position = share * (values.len() - 1) as f64;
     let below = position.floor() as usize;
-    let above = (below + 1).min(sorted.len() - 1);
-    sorted[below] + (position - below as f64) * (sorted[above] - sorted[below])
+    let (_, &mut low, above) = values.select_nth_unstable_by(below, f64::total_cmp);
+    let high = above.iter().copied().min_by(f64::total_cmp).unwrap_or(low);
+    low + (position - below as f64) * (high - low)
 }
 
 #[cfg(test)]
@@ -232,6 +450,34 @@ mod tests {
             pool.install(|| Bootstrap::default().intervals(30, &sums).unwrap())
         };
         assert_eq!(run(1), run(5));
+    }
+
+    #[test]
+    fn ratios_of_columns_are_those_of_the_sums() {
+        let rows: Vec<(u32, bool)> = (0..300).map(|i| (i % 30, i % 7 < 3)).collect();
+        let mut table = Sums::new(30, 3);
+        for &(document, right) in &rows {
+            table.add(document, 0, 1.0);
+            table.add(document, 1, f64::from(u8::from(right)));
+        }
+        let half = Ratio {
+            factor: 2.0,
+            and: Some(0),
+            ..Ratio::new(1, 0)
+        };
+        let ratios = [Ratio::new(1, 0), half, Ratio::new(1, 2)];
+        let bootstrap = Bootstrap::default();
+        let found = bootstrap.ratio_intervals(&table, &ratios).unwrap();
+        let sums = DocumentSums::from_rows(30, rows);
+        assert_eq!(
+            found[0],
+            bootstrap
+                .intervals(30, std::slice::from_ref(&sums))
+                .unwrap()[0]
+        );
+        assert_eq!(found[0], found[1], "2 x / (n + n) is x / n");
+        assert_eq!(found[2], [0.0, 0.0], "0/0 is 0");
+        assert_eq!(table.ratio(ratios[0]), sums.correct() as f64 / 300.0);
     }
 
     #[test]

@@ -7,9 +7,9 @@ use serde::{Deserialize, Serialize};
 use syncabel_corpus::predictions::Prediction;
 use syncabel_kb::Kb;
 
-use crate::bootstrap::{Interval, percentile_interval, ratio};
-use crate::score::{EvalOptions, MentionKey, Scored, key, score};
-use crate::{DocumentSums, Error};
+use crate::Error;
+use crate::bootstrap::{Interval, Ratio, Sums, percentile_interval};
+use crate::score::{EvalOptions, Outcome, Scored, score};
 
 /// How many mentions an error about different mentions lists.
 const SAMPLE: usize = 5;
@@ -58,29 +58,43 @@ pub fn compare(
     };
     let first = score(first, None, kb, &options)?;
     let second = score(second, None, kb, &options)?;
-    let pairs = pair(&first, &second)?;
+    compare_scored(&first, &second, &options)
+}
+
+/// As [`compare`], for systems that are scored already (with `deduplicate`).
+///
+/// # Errors
+/// As [`compare`].
+pub fn compare_scored(
+    first: &Scored,
+    second: &Scored,
+    options: &EvalOptions,
+) -> Result<Comparison, Error> {
+    let pairs = pair(first, second)?;
+    let right = |credit: f64| credit >= 1.0;
     let only = |side: bool| {
-        pairs
-            .iter()
-            .filter(|(_, a, b)| *a != *b && *b == side)
-            .count()
+        let differ = pairs.iter().filter(|(_, a, b)| right(*a) != right(*b));
+        differ.filter(|(_, _, b)| right(*b) == side).count()
     };
     let (only_first_right, only_second_right) = (only(false), only(true));
 
     let documents = first.documents.len();
-    let sums_first = DocumentSums::from_rows(documents, pairs.iter().map(|(d, a, _)| (*d, *a)));
-    let sums_second = DocumentSums::from_rows(documents, pairs.iter().map(|(d, _, b)| (*d, *b)));
-    let difference = |weights: &[u32]| {
-        ratio(sums_second.weighted(weights)) - ratio(sums_first.weighted(weights))
-    };
-    let mut replicates = options.bootstrap.replicate(documents, difference)?;
-    let ones = vec![1; documents];
+    let mut sums = Sums::new(documents, 3);
+    for &(document, a, b) in &pairs {
+        sums.add(document, 0, 1.0);
+        sums.add(document, 1, a);
+        sums.add(document, 2, b);
+    }
+    let recalls = [Ratio::new(1, 0), Ratio::new(2, 0)];
+    let replicates = options.bootstrap.ratio_replicates(&sums, &recalls)?;
+    let mut replicates: Vec<f64> = replicates.chunks(2).map(|pair| pair[1] - pair[0]).collect();
+    let [recall_first, recall_second] = recalls.map(|ratio| sums.ratio(ratio));
     Ok(Comparison {
         rows: pairs.len(),
         documents,
-        recall_first: ratio(sums_first.weighted(&ones)),
-        recall_second: ratio(sums_second.weighted(&ones)),
-        difference: difference(&ones),
+        recall_first,
+        recall_second,
+        difference: recall_second - recall_first,
         p_bootstrap: two_sided(&replicates),
         difference_ci95: percentile_interval(&mut replicates),
         only_first_right,
@@ -101,80 +115,100 @@ pub fn mcnemar_exact(b: usize, c: usize) -> f64 {
     (2.0 * tail).min(1.0)
 }
 
-/// `(document of the first system, first right, second right)` for each mention, in the order of the first system.
-fn pair(first: &Scored<'_>, second: &Scored<'_>) -> Result<Vec<(u32, bool, bool)>, Error> {
-    let mut partner: HashMap<MentionKey<'_>, usize> = HashMap::with_capacity(second.outcomes.len());
+/// `(document of the first system, first credit, second credit)` for each mention, in the order of the first system.
+fn pair(first: &Scored, second: &Scored) -> Result<Vec<(u32, f64, f64)>, Error> {
+    let documents = translate(&first.documents, &second.documents);
+    let groups = translate(&first.groups, &second.groups);
+    let mut partner: HashMap<[u32; 4], usize> = HashMap::with_capacity(second.outcomes.len());
     for (index, outcome) in second.outcomes.iter().enumerate() {
-        partner.insert(key(&second.predictions[outcome.row]), index);
+        if let Some(key) = key(outcome, &documents, &groups) {
+            partner.insert(key, index);
+        }
     }
     let mut matched = vec![false; second.outcomes.len()];
     let mut pairs = Vec::with_capacity(first.outcomes.len());
     let mut only_first = Vec::new();
     for outcome in &first.outcomes {
-        let prediction = &first.predictions[outcome.row];
-        let Some(&index) = partner.get(&key(prediction)) else {
-            only_first.push(prediction);
+        let key = [
+            outcome.document,
+            outcome.group,
+            outcome.start_span,
+            outcome.end_span,
+        ];
+        let Some(&index) = partner.get(&key) else {
+            only_first.push(outcome);
             continue;
         };
         matched[index] = true;
         let other = &second.outcomes[index];
-        same_gold(prediction, &second.predictions[other.row])?;
-        pairs.push((outcome.document, outcome.correct, other.correct));
+        let [gold, other_gold] = [
+            &first.concepts[outcome.concept as usize],
+            &second.concepts[other.concept as usize],
+        ];
+        if gold != other_gold {
+            return Err(Error::DifferentGold {
+                mention: describe(first, outcome),
+                first: gold.clone(),
+                second: other_gold.clone(),
+            });
+        }
+        pairs.push((outcome.document, outcome.credit, other.credit));
     }
-    let only_second: Vec<&Prediction> = second
-        .outcomes
-        .iter()
-        .zip(&matched)
+    let lonely = second.outcomes.iter().zip(&matched);
+    let only_second: Vec<&Outcome> = lonely
         .filter(|(_, matched)| !**matched)
-        .map(|(outcome, _)| &second.predictions[outcome.row])
+        .map(|(outcome, _)| outcome)
         .collect();
     if only_first.is_empty() && only_second.is_empty() {
         return Ok(pairs);
     }
     Err(Error::DifferentMentions {
         only_first: only_first.len(),
-        first_sample: sample(&only_first),
+        first_sample: sample(first, &only_first),
         only_second: only_second.len(),
-        second_sample: sample(&only_second),
+        second_sample: sample(second, &only_second),
     })
 }
 
-fn same_gold(first: &Prediction, second: &Prediction) -> Result<(), Error> {
-    let mut codes = crate::codes::Canonicaliser::new(None);
-    let mut keys = |field: &str| {
-        let mut keys: Vec<String> = codes
-            .alternatives(field)
-            .into_iter()
-            .map(|c| c.key)
-            .collect();
-        keys.sort_unstable();
-        keys
+/// For each name of `of`, its index in `to`.
+fn translate(to: &[String], of: &[String]) -> Vec<Option<u32>> {
+    let indices: HashMap<&str, u32> = to.iter().map(String::as_str).zip(0..).collect();
+    of.iter()
+        .map(|name| indices.get(name.as_str()).copied())
+        .collect()
+}
+
+/// What identifies a mention of the second system, in the numbers of the first; `None` if that cannot have it.
+fn key(outcome: &Outcome, documents: &[Option<u32>], groups: &[Option<u32>]) -> Option<[u32; 4]> {
+    Some([
+        documents[outcome.document as usize]?,
+        groups[outcome.group as usize]?,
+        outcome.start_span,
+        outcome.end_span,
+    ])
+}
+
+fn describe(scored: &Scored, o: &Outcome) -> String {
+    let place = match (&scored.source, o.line) {
+        (Some(path), line) if line > 0 => format!("{}:{line}: ", path.display()),
+        _ => String::new(),
     };
-    if first.code == second.code || keys(&first.code) == keys(&second.code) {
-        return Ok(());
-    }
-    Err(Error::DifferentGold {
-        mention: describe(first),
-        first: first.code.clone(),
-        second: second.code.clone(),
-    })
+    format!(
+        "{place}{} {}-{} {}",
+        scored.documents[o.document as usize],
+        o.start_span,
+        o.end_span,
+        scored.groups[o.group as usize]
+    )
 }
 
-fn describe(p: &Prediction) -> String {
-    format!("{} {}-{} {}", p.filename, p.start_span, p.end_span, p.label)
-}
-
-fn sample(rows: &[&Prediction]) -> String {
-    if rows.is_empty() {
+fn sample(scored: &Scored, outcomes: &[&Outcome]) -> String {
+    if outcomes.is_empty() {
         return "none".to_owned();
     }
-    let mut text = rows
-        .iter()
-        .take(SAMPLE)
-        .map(|p| describe(p))
-        .collect::<Vec<_>>()
-        .join("; ");
-    if rows.len() > SAMPLE {
+    let shown = outcomes.iter().take(SAMPLE).map(|o| describe(scored, o));
+    let mut text = shown.collect::<Vec<_>>().join("; ");
+    if outcomes.len() > SAMPLE {
         text.push_str("; ...");
     }
     text

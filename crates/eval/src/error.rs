@@ -34,11 +34,11 @@ pub enum Error {
     },
     /// A label that is not part of the judge's protocol.
     #[error(
-        "data row {row} ({mention}): column `{column}` holds `{label}`, which is none of STRICT, EXACT, PARTIAL, BROAD, NARROW, NO_RELATION"
+        "{place}, column {column} ({mention}): `{label}` is no verdict; known are STRICT, EXACT, PARTIAL, BROAD, NARROW, NO_RELATION"
     )]
     UnknownLabel {
-        /// 1-based number of the data row (the header not counted).
-        row: usize,
+        /// File and line, or the 1-based number of the data row (the header not counted).
+        place: String,
         /// Document and span of the mention.
         mention: String,
         /// The column.
@@ -80,6 +80,22 @@ pub enum Error {
         /// Why it is empty.
         why: String,
     },
+    /// A file of results is not what it should be.
+    #[error(
+        "{path}: {reason}; `syncabel report` and `syncabel run` write such files, take the committed one or make it anew"
+    )]
+    Damaged {
+        /// The file.
+        path: PathBuf,
+        /// What the parser says.
+        reason: String,
+    },
+    /// A table was asked for in a form that does not exist.
+    #[error("{path}: tables are written as .md, .csv, .tex or .typ; choose one of these endings")]
+    TableFormat {
+        /// The file.
+        path: PathBuf,
+    },
     /// A row of a table has another number of cells than the table has columns.
     #[error("a row of the table `{table}` has {got} cells, the table has {expected} columns")]
     CellCount {
@@ -90,6 +106,9 @@ pub enum Error {
         /// Cells of the row.
         got: usize,
     },
+    /// A file could not be read: not there, or not what it should be.
+    #[error(transparent)]
+    Corpus(#[from] syncabel_corpus::Error),
     /// Reading or writing a file failed.
     #[error("{path}: {source}")]
     Io {

@@ -5,15 +5,20 @@
 
 use std::collections::BTreeMap;
 use std::fmt;
+use std::path::Path;
 use std::str::FromStr;
 
 use serde::{Deserialize, Serialize};
 use syncabel_corpus::predictions::Prediction;
 
+use crate::bootstrap::{Bootstrap, Interval, percentile_interval};
 use crate::{Error, Scored};
 
 /// Columns that are looked for when none is named, in this order.
 pub const DEFAULT_JUDGE_COLUMNS: [&str; 2] = ["LLM_Evaluation_v2", "LLM_Evaluation"];
+
+/// Column with a person's verdicts.
+pub const HUMAN_COLUMN: &str = "Human_Evaluation";
 
 /// A judge's verdict on one prediction.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -92,24 +97,14 @@ pub struct JudgeCounts {
     pub unlabelled: usize,
 }
 
-/// Counts the verdicts in `column`, or in the first of [`DEFAULT_JUDGE_COLUMNS`] that exists.
-///
-/// # Errors
-/// [`Error::NoJudgeColumn`] if a column is named and absent, [`Error::UnknownLabel`] for a label outside the protocol.
-pub(crate) fn count(
-    scored: &Scored<'_>,
-    column: Option<&str>,
-) -> Result<Option<JudgeCounts>, Error> {
-    let Some(column) = choose_column(scored, column)? else {
-        return Ok(None);
-    };
+/// Counts verdicts; `None` where no judge column was read.
+pub(crate) fn count(scored: &Scored) -> Option<JudgeCounts> {
     let mut counts = JudgeCounts {
-        column: column.clone(),
+        column: scored.judge_column.clone()?,
         ..JudgeCounts::default()
     };
     for outcome in &scored.outcomes {
-        let prediction = &scored.predictions[outcome.row];
-        let label = label_of(prediction, &column, outcome.row)?;
+        let label = outcome.label;
         counts.correct += usize::from(outcome.correct || label == Some(Label::Exact));
         *match label {
             Some(Label::Strict) => &mut counts.strict,
@@ -121,55 +116,53 @@ pub(crate) fn count(
             None => &mut counts.unlabelled,
         } += 1;
     }
-    Ok(Some(counts))
+    Some(counts)
 }
 
-fn choose_column(scored: &Scored<'_>, asked: Option<&str>) -> Result<Option<String>, Error> {
-    let exists = |column: &str| {
-        scored
-            .predictions
-            .iter()
-            .any(|p| value(p, column).is_some())
-    };
+/// The column asked for, or the first of [`DEFAULT_JUDGE_COLUMNS`] that exists.
+///
+/// # Errors
+/// [`Error::NoJudgeColumn`] if a column is named and absent.
+pub(crate) fn choose_column(
+    columns: &[&str],
+    asked: Option<&str>,
+) -> Result<Option<String>, Error> {
     match asked {
         None => Ok(DEFAULT_JUDGE_COLUMNS
             .into_iter()
-            .find(|c| exists(c))
+            .find(|c| columns.contains(c))
             .map(str::to_owned)),
-        Some(column) if exists(column) => Ok(Some(column.to_owned())),
-        Some(column) => {
-            let extra = scored
-                .predictions
-                .first()
-                .map(|p| p.extra.as_slice())
-                .unwrap_or_default();
-            let names: Vec<&str> = extra.iter().map(|(name, _)| name.as_str()).collect();
-            let found = if names.is_empty() {
+        Some(column) if columns.contains(&column) => Ok(Some(column.to_owned())),
+        Some(column) => Err(Error::NoJudgeColumn {
+            column: column.to_owned(),
+            found: if columns.is_empty() {
                 "none".to_owned()
             } else {
-                names.join(", ")
-            };
-            Err(Error::NoJudgeColumn {
-                column: column.to_owned(),
-                found,
-            })
-        }
+                columns.join(", ")
+            },
+        }),
     }
 }
 
-fn value<'p>(prediction: &'p Prediction, column: &str) -> Option<&'p str> {
-    prediction
-        .extra
-        .iter()
-        .find(|(name, _)| name == column)
-        .map(|(_, value)| value.as_str())
-}
-
-fn label_of(prediction: &Prediction, column: &str, row: usize) -> Result<Option<Label>, Error> {
-    match value(prediction, column).map(str::trim) {
+/// The verdict in a row's judge column; `None` for an empty cell.
+///
+/// # Errors
+/// [`Error::UnknownLabel`] for a label outside the protocol.
+pub(crate) fn label_of(
+    prediction: &Prediction,
+    column: &str,
+    source: Option<&Path>,
+    row: u32,
+    line: usize,
+) -> Result<Option<Label>, Error> {
+    let value = prediction.extra.iter().find(|(name, _)| name == column);
+    match value.map(|(_, value)| value.trim()) {
         None | Some("") => Ok(None),
         Some(text) => text.parse().map(Some).map_err(|()| Error::UnknownLabel {
-            row: row + 1,
+            place: match source {
+                Some(path) => format!("{}:{line}", path.display()),
+                None => format!("data row {}", row + 1),
+            },
             mention: format!(
                 "{} {}-{}",
                 prediction.filename, prediction.start_span, prediction.end_span
@@ -189,8 +182,14 @@ pub struct Agreement {
     pub agreed: usize,
     /// `agreed / rows`.
     pub accuracy: f64,
+    /// 95 % interval of the accuracy, document-level bootstrap, where documents are known.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub accuracy_ci95: Option<Interval>,
     /// Cohen's kappa; 0 where chance agreement is 1.
     pub kappa: f64,
+    /// 95 % interval of kappa, as that of the accuracy.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub kappa_ci95: Option<Interval>,
     /// How often (first verdict, second verdict) occurs.
     pub confusion: BTreeMap<String, BTreeMap<String, usize>>,
 }
@@ -211,28 +210,114 @@ impl Agreement {
                 .or_default() += 1;
             *second_totals.entry(second).or_default() += 1;
         }
-        let n = rows.max(1) as f64;
-        let accuracy = agreed as f64 / n;
-        let chance: f64 = confusion
+        let totals = second_totals
             .iter()
-            .map(|(label, row)| {
-                let second = second_totals.get(label.as_str()).copied().unwrap_or(0);
-                row.values().sum::<usize>() as f64 / n * (second as f64 / n)
-            })
-            .sum();
-        let kappa = if rows == 0 || chance >= 1.0 {
-            0.0
-        } else {
-            (accuracy - chance) / (1.0 - chance)
-        };
+            .map(|(label, count)| (*label, *count as f64));
+        let second: BTreeMap<&str, f64> = totals.collect();
+        let both = confusion.iter().map(|(label, row)| {
+            let first = row.values().sum::<usize>() as f64;
+            (first, second.get(label.as_str()).copied().unwrap_or(0.0))
+        });
         Agreement {
             rows,
             agreed,
-            accuracy,
-            kappa,
+            accuracy: agreed as f64 / rows.max(1) as f64,
+            accuracy_ci95: None,
+            kappa: kappa(agreed as f64, rows as f64, both),
+            kappa_ci95: None,
             confusion,
         }
     }
+
+    /// As [`Agreement::of`], with intervals: documents are drawn with replacement, and each replicate has its own kappa.
+    ///
+    /// # Errors
+    /// [`Error::NoReplicates`].
+    pub fn with_intervals(
+        rows: &[(&str, &str, &str)],
+        bootstrap: Bootstrap,
+    ) -> Result<Self, Error> {
+        let mut agreement = Agreement::of(rows.iter().map(|(_, first, second)| (*first, *second)));
+        let documents = numbered(rows.iter().map(|(document, _, _)| *document));
+        let labels = numbered(rows.iter().flat_map(|(_, first, second)| [*first, *second]));
+        let mut cells = vec![Vec::new(); documents.len()];
+        for (document, first, second) in rows {
+            cells[documents[document]].push((labels[first], labels[second]));
+        }
+        let replicates = bootstrap.replicate(documents.len(), |weights| {
+            let (mut rows, mut agreed) = (0.0, 0.0);
+            let mut totals = vec![(0.0, 0.0); labels.len()];
+            for (cells, &weight) in cells.iter().zip(weights) {
+                for &(first, second) in cells {
+                    let weight = f64::from(weight);
+                    rows += weight;
+                    agreed += if first == second { weight } else { 0.0 };
+                    totals[first].0 += weight;
+                    totals[second].1 += weight;
+                }
+            }
+            let accuracy = if rows > 0.0 { agreed / rows } else { 0.0 };
+            (accuracy, kappa(agreed, rows, totals.into_iter()))
+        })?;
+        let (mut accuracies, mut kappas): (Vec<f64>, Vec<f64>) = replicates.into_iter().unzip();
+        agreement.accuracy_ci95 = Some(percentile_interval(&mut accuracies));
+        agreement.kappa_ci95 = Some(percentile_interval(&mut kappas));
+        Ok(agreement)
+    }
+
+    /// Two verdict columns of a prediction file, over the rows that have both.
+    ///
+    /// # Errors
+    /// [`Error::NoJudgeColumn`] for a column that no row has; [`Error::UnknownLabel`] for a label outside the protocol.
+    pub fn of_columns(
+        rows: &[Prediction],
+        first: &str,
+        second: &str,
+        bootstrap: Bootstrap,
+    ) -> Result<Self, Error> {
+        let mut columns: Vec<&str> = Vec::new();
+        for (name, _) in rows.iter().flat_map(|row| &row.extra) {
+            if !columns.contains(&name.as_str()) {
+                columns.push(name);
+            }
+        }
+        for column in [first, second] {
+            choose_column(&columns, Some(column))?;
+        }
+        let mut verdicts: Vec<(&str, String, String)> = Vec::new();
+        for (index, row) in rows.iter().enumerate() {
+            let label = |column| label_of(row, column, None, index as u32, 0);
+            if let (Some(a), Some(b)) = (label(first)?, label(second)?) {
+                verdicts.push((&row.filename, a.to_string(), b.to_string()));
+            }
+        }
+        let borrowed: Vec<(&str, &str, &str)> = verdicts
+            .iter()
+            .map(|(d, a, b)| (*d, a.as_str(), b.as_str()))
+            .collect();
+        Agreement::with_intervals(&borrowed, bootstrap)
+    }
+}
+
+/// Cohen's kappa from agreed rows, all rows, and both judges' totals of each label.
+fn kappa(agreed: f64, rows: f64, totals: impl Iterator<Item = (f64, f64)>) -> f64 {
+    if rows == 0.0 {
+        return 0.0;
+    }
+    let chance: f64 = totals
+        .map(|(first, second)| first / rows * (second / rows))
+        .sum();
+    if chance >= 1.0 {
+        0.0
+    } else {
+        (agreed / rows - chance) / (1.0 - chance)
+    }
+}
+
+/// Distinct strings, numbered in alphabetical order.
+fn numbered<'s>(strings: impl Iterator<Item = &'s str>) -> BTreeMap<&'s str, usize> {
+    let distinct: std::collections::BTreeSet<&str> = strings.collect();
+    distinct.into_iter().zip(0..).collect()
 }
 
 #[cfg(test)]
@@ -259,6 +344,27 @@ mod tests {
         assert_eq!((agreement.rows, agreement.agreed), (50, 35));
         assert!((agreement.kappa - 0.4).abs() < 1e-12);
         assert_eq!(agreement.confusion["n"]["y"], 10);
+    }
+
+    #[test]
+    fn intervals_surround_the_estimate() {
+        let documents: Vec<String> = (0..60).map(|i| format!("d{}", i / 2)).collect();
+        let rows: Vec<(&str, &str, &str)> = documents
+            .iter()
+            .enumerate()
+            .map(|(i, d)| (d.as_str(), ["a", "b"][i % 2], ["a", "b", "a"][i % 3]))
+            .collect();
+        let with = Agreement::with_intervals(&rows, Bootstrap::default()).unwrap();
+        let plain = Agreement::of(rows.iter().map(|(_, a, b)| (*a, *b)));
+        assert_eq!((with.agreed, with.kappa), (plain.agreed, plain.kappa));
+        let [low, high] = with.kappa_ci95.unwrap();
+        assert!(
+            low < with.kappa && with.kappa < high,
+            "{low} {} {high}",
+            with.kappa
+        );
+        let [low, high] = with.accuracy_ci95.unwrap();
+        assert!(low < with.accuracy && with.accuracy < high);
     }
 
     #[test]

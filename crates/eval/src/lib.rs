@@ -1,9 +1,10 @@
 //! How good are the predictions, and how sure can one be?
 //!
 //! This crate reads prediction records, ours or the authors' released ones, and never a model. [`evaluate`] gives
-//! recall@1 with a document-level bootstrap interval, for all mentions and for each stratum: semantic group, concept
-//! seen or unseen in training, mention string seen or unseen. [`compare`] tests two systems on the same mentions.
-//! [`tables`] puts runs of several strategies and seeds side by side, [`figures`] draws them.
+//! recall@1 with a document-level bootstrap interval, for all mentions and for each stratum ([`strata`]), recall among
+//! the candidates, the rates of a judge, and what the score columns are worth ([`confidence`]: thresholds, risk against
+//! coverage, calibration). [`compare`] tests two systems on the same mentions, [`Correction`] corrects for many such
+//! tests. [`tables`] puts runs of several strategies and seeds side by side, [`figures`] draws them.
 //!
 //! # What counts
 //! The defaults are the authors': composites (`A+B`) are equal as sets, one of several alternatives (`A|B`) is
@@ -37,20 +38,30 @@
 mod bootstrap;
 pub mod codes;
 mod compare;
+pub mod confidence;
+mod correction;
+mod display;
 mod error;
 pub mod figures;
 pub mod judge;
+pub mod paper;
 #[cfg(feature = "parquet")]
 pub mod parquet;
+pub mod published;
 mod report;
 mod score;
+pub mod strata;
 pub mod tables;
 mod training;
 
-pub use bootstrap::{Bootstrap, DocumentSums, Interval};
-pub use compare::{Comparison, compare, mcnemar_exact};
+pub use bootstrap::{Bootstrap, DocumentSums, Interval, Ratio, Sums};
+pub use compare::{Comparison, compare, compare_scored, mcnemar_exact};
+pub use correction::Correction;
 pub use error::Error;
 pub use judge::{Agreement, JudgeCounts};
-pub use report::{EvalReport, RECALL_CUTOFFS, Stratum, evaluate};
-pub use score::{CompositeRule, EvalOptions, Outcome, Removed, Scored, SeenRule, score};
-pub use training::TrainingSet;
+pub use report::{EvalReport, JUDGE_RATES, RECALL_CUTOFFS, Rate, Stratum, evaluate, evaluate_file};
+pub use score::{
+    CompositeRule, EvalOptions, Outcome, Removed, SCORE_COLUMNS, Scored, SeenRule, TiePolicy,
+    score, score_file,
+};
+pub use training::{FREQUENT, TrainingSet};

@@ -1,15 +1,17 @@
 //! All metrics of one prediction file.
 
 use std::collections::BTreeMap;
-use std::fmt;
+use std::path::Path;
 
 use serde::{Deserialize, Serialize};
 use syncabel_corpus::predictions::Prediction;
 use syncabel_kb::Kb;
 
-use crate::bootstrap::Interval;
-use crate::judge::{self, JudgeCounts};
-use crate::score::{EvalOptions, Outcome, Removed, score};
+use crate::bootstrap::{Interval, Ratio, Sums};
+use crate::confidence::{self, ScoreReport, THRESHOLDS, ThresholdPoint};
+use crate::judge::{self, JudgeCounts, Label};
+use crate::score::{EvalOptions, Outcome, Removed, score, score_file};
+use crate::strata::{PARTITIONS, SEEN};
 use crate::{DocumentSums, Error, Scored, TrainingSet};
 
 /// Cut-offs for which recall among the candidates is reported, as far as the file's candidate lists reach.
@@ -22,8 +24,17 @@ pub struct Stratum {
     pub rows: usize,
     /// Right answers.
     pub correct: usize,
-    /// `correct / rows`, from 0 to 1; 0 for an empty stratum.
+    /// Sum of credits over `rows` (`correct / rows` unless ties earn a part), from 0 to 1; 0 for an empty stratum.
     pub recall_at_1: f64,
+    /// 95 % interval, document-level bootstrap.
+    pub ci95: Interval,
+}
+
+/// A share of the mentions.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Serialize, Deserialize)]
+pub struct Rate {
+    /// From 0 to 1.
+    pub rate: f64,
     /// 95 % interval, document-level bootstrap.
     pub ci95: Interval,
 }
@@ -37,7 +48,7 @@ pub struct EvalReport {
     pub rows: usize,
     /// Right answers.
     pub correct: usize,
-    /// `correct / rows`.
+    /// Sum of credits over `rows`: `correct / rows` unless ties earn a part.
     pub recall_at_1: f64,
     /// 95 % interval, document-level bootstrap.
     pub ci95: Interval,
@@ -60,9 +71,25 @@ pub struct EvalReport {
     /// Verdicts of a judge, where the file has them.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub judge: Option<JudgeCounts>,
+    /// Shares that follow from the verdicts, over all mentions: `strict`, `exact`, `correct` (codes equal or judged EXACT),
+    /// `broad` (with PARTIAL), `narrow`, `no_relation`.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty", default)]
+    pub judge_rates: BTreeMap<String, Rate>,
     /// Share of mentions with a right answer among the first k candidates, by k; empty without candidates.
     #[serde(skip_serializing_if = "BTreeMap::is_empty", default)]
     pub recall_at: BTreeMap<u32, f64>,
+    /// 95 % intervals of `recall_at`.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty", default)]
+    pub recall_at_ci95: BTreeMap<u32, Interval>,
+    /// Every partition of [`crate::strata`] and its parts that have mentions.
+    #[serde(default)]
+    pub strata: BTreeMap<String, BTreeMap<String, Stratum>>,
+    /// Thresholds, risk-coverage and calibration of each score column that holds numbers.
+    #[serde(default)]
+    pub scores: Vec<ScoreReport>,
+    /// Answers that name several concepts.
+    #[serde(default)]
+    pub tied: usize,
     /// Documents with a scored mention.
     pub documents: usize,
     /// Rows that were not scored.
@@ -84,8 +111,177 @@ pub fn evaluate(
     score(predictions, training, kb, options)?.report(options)
 }
 
-impl Scored<'_> {
-    /// Sums of the mentions that `keep` selects, per document.
+/// As [`evaluate`], from a tab-separated file that is not held in memory: about 250 bytes a mention suffice.
+///
+/// # Errors
+/// As [`evaluate`], and those of reading, with file, line and column.
+pub fn evaluate_file(
+    path: &Path,
+    training: Option<&TrainingSet>,
+    kb: Option<&Kb>,
+    options: &EvalOptions,
+) -> Result<EvalReport, Error> {
+    score_file(path, training, kb, options)?.report(options)
+}
+
+/// Names of the derived rates, in the order of their columns.
+pub const JUDGE_RATES: [&str; 6] = [
+    "strict",
+    "exact",
+    "correct",
+    "broad",
+    "narrow",
+    "no_relation",
+];
+
+/// Where each metric's sums stand in the bootstrap's table. Column 0 counts mentions.
+struct Layout {
+    columns: usize,
+    /// Mentions and credits of the strata: groups first, then the parts of each partition.
+    strata: Vec<[usize; 2]>,
+    cutoffs: Vec<(u32, usize)>,
+    judge: Option<usize>,
+    /// Score columns, and where the kept rows and their credit stand for each of [`THRESHOLDS`].
+    thresholds: Vec<(usize, [[usize; 2]; THRESHOLDS.len()])>,
+}
+
+const ALL: usize = 0;
+const CREDIT: usize = 1;
+
+impl Layout {
+    fn new(scored: &Scored) -> Self {
+        let mut columns = 2;
+        let mut take = |count: usize| {
+            columns += count;
+            columns - count
+        };
+        let parts: usize = PARTITIONS.iter().map(|p| p.parts.len()).sum();
+        let mut pair = || {
+            let first = take(2);
+            [first, first + 1]
+        };
+        let strata = (0..scored.groups.len() + parts).map(|_| pair()).collect();
+        let score_columns = confidence::columns_present(&scored.outcomes);
+        let thresholds = score_columns
+            .into_iter()
+            .map(|column| (column, THRESHOLDS.map(|_| pair())))
+            .collect();
+        let longest = scored
+            .outcomes
+            .iter()
+            .map(|o| o.candidates)
+            .max()
+            .unwrap_or(0);
+        let cutoffs = RECALL_CUTOFFS
+            .into_iter()
+            .filter(|k| *k <= longest)
+            .map(|k| (k, take(1)))
+            .collect();
+        let judge = scored
+            .judge_column
+            .as_ref()
+            .map(|_| take(JUDGE_RATES.len()));
+        Layout {
+            columns,
+            strata,
+            cutoffs,
+            judge,
+            thresholds,
+        }
+    }
+
+    fn sums(&self, scored: &Scored) -> Sums {
+        let mut sums = Sums::new(scored.documents.len(), self.columns);
+        for outcome in &scored.outcomes {
+            let document = outcome.document;
+            let mut add = |[rows, credit]: [usize; 2]| {
+                sums.add(document, rows, 1.0);
+                sums.add(document, credit, outcome.credit);
+            };
+            add([ALL, CREDIT]);
+            add(self.strata[outcome.group as usize]);
+            let mut first = scored.groups.len();
+            for partition in &PARTITIONS {
+                if let Some(part) = (partition.part)(outcome) {
+                    add(self.strata[first + part]);
+                }
+                first += partition.parts.len();
+            }
+            for (column, thresholds) in &self.thresholds {
+                // Only the highest that keeps it; what lower ones keep is added up below.
+                let keeping = confidence::keeping(outcome.scores[*column]);
+                if let Some(highest) = keeping.checked_sub(1) {
+                    add(thresholds[highest]);
+                }
+            }
+            for &(k, column) in &self.cutoffs {
+                let right = outcome.first_right.is_some_and(|rank| rank <= k);
+                sums.add(document, column, f64::from(u8::from(right)));
+            }
+            if let Some(first) = self.judge {
+                for (rate, holds) in judge_rates(outcome).into_iter().enumerate() {
+                    sums.add(document, first + rate, f64::from(u8::from(holds)));
+                }
+            }
+        }
+        for (_, thresholds) in &self.thresholds {
+            for index in (1..thresholds.len()).rev() {
+                for (low, high) in thresholds[index - 1].into_iter().zip(thresholds[index]) {
+                    sums.add_column(low, high);
+                }
+            }
+        }
+        sums
+    }
+
+    /// All ratios, in the order in which [`Scored::report`] takes their intervals.
+    fn ratios(&self) -> Vec<Ratio> {
+        let mut ratios = vec![Ratio::new(CREDIT, ALL)];
+        ratios.extend(
+            self.strata
+                .iter()
+                .map(|[rows, credit]| Ratio::new(*credit, *rows)),
+        );
+        ratios.extend(
+            self.cutoffs
+                .iter()
+                .map(|(_, column)| Ratio::new(*column, ALL)),
+        );
+        if let Some(first) = self.judge {
+            ratios.extend((0..JUDGE_RATES.len()).map(|rate| Ratio::new(first + rate, ALL)));
+        }
+        for columns in self.thresholds.iter().flat_map(|(_, columns)| columns) {
+            ratios.extend(threshold_ratios(*columns));
+        }
+        ratios
+    }
+}
+
+/// Precision, recall and F1 of what a threshold keeps.
+fn threshold_ratios([kept, credit]: [usize; 2]) -> [Ratio; 3] {
+    let f1 = Ratio {
+        factor: 2.0,
+        and: Some(kept),
+        ..Ratio::new(credit, ALL)
+    };
+    [Ratio::new(credit, kept), Ratio::new(credit, ALL), f1]
+}
+
+/// Which of [`JUDGE_RATES`] a mention counts for.
+fn judge_rates(outcome: &Outcome) -> [bool; 6] {
+    let label = outcome.label;
+    [
+        label == Some(Label::Strict),
+        label == Some(Label::Exact),
+        outcome.correct || label == Some(Label::Exact),
+        matches!(label, Some(Label::Broad | Label::Partial)),
+        label == Some(Label::Narrow),
+        label == Some(Label::NoRelation),
+    ]
+}
+
+impl Scored {
+    /// Sums of the mentions that `keep` selects, per document; full credit counts as right.
     pub fn sums(&self, keep: impl Fn(&Outcome) -> bool) -> DocumentSums {
         let rows = self
             .outcomes
@@ -100,61 +296,122 @@ impl Scored<'_> {
     /// # Errors
     /// As [`evaluate`].
     pub fn report(&self, options: &EvalOptions) -> Result<EvalReport, Error> {
-        let groups = self.group_names();
-        let mut sums = vec![
-            self.sums(|_| true),
-            self.sums(|o| o.seen == Some(true)),
-            self.sums(|o| o.seen == Some(false)),
-            self.sums(|o| o.seen_mention == Some(true)),
-            self.sums(|o| o.seen_mention == Some(false)),
-        ];
-        let fixed = sums.len();
-        sums.extend(
-            groups
-                .iter()
-                .map(|group| self.sums(|o| self.predictions[o.row].label == *group)),
-        );
-        let intervals = options.bootstrap.intervals(self.documents.len(), &sums)?;
-        let mut strata = sums
+        let layout = Layout::new(self);
+        let sums = layout.sums(self);
+        let intervals = options.bootstrap.ratio_intervals(&sums, &layout.ratios())?;
+        let mut intervals = intervals.into_iter();
+        let mut next = || intervals.next().unwrap_or_default();
+        let overall = next();
+        let full = self.full_credits();
+        let mut strata = layout
+            .strata
             .iter()
-            .zip(intervals)
-            .map(|(sums, ci95)| Stratum::new(sums, ci95))
-            .collect::<Vec<_>>();
-        let by_group = groups
+            .zip(&full)
+            .map(|([rows, credit], correct)| Stratum {
+                rows: sums.total(*rows) as usize,
+                correct: *correct,
+                recall_at_1: sums.ratio(Ratio::new(*credit, *rows)),
+                ci95: next(),
+            });
+        let by_group: BTreeMap<String, Stratum> = self
+            .groups
             .iter()
-            .map(|g| (*g).to_owned())
-            .zip(strata.drain(fixed..))
+            .map(|group| (group.clone(), strata.next().unwrap_or_default()))
             .collect();
-        let trained = self.outcomes[0].seen.is_some();
-        let stratum = |index: usize| trained.then(|| strata[index].clone());
+        let parts: Vec<Stratum> = strata.collect();
+        let [seen, unseen, seen_mention, unseen_mention] = self.seen_and_unseen(&parts);
+        let mut recall_at = BTreeMap::new();
+        let mut recall_at_ci95 = BTreeMap::new();
+        for &(k, column) in &layout.cutoffs {
+            recall_at.insert(k, sums.ratio(Ratio::new(column, ALL)));
+            recall_at_ci95.insert(k, next());
+        }
+        let mut judge_rates = BTreeMap::new();
+        if let Some(first) = layout.judge {
+            for (index, name) in JUDGE_RATES.into_iter().enumerate() {
+                let rate = sums.ratio(Ratio::new(first + index, ALL));
+                judge_rates.insert(name.to_owned(), Rate { rate, ci95: next() });
+            }
+        }
+        let scores = self.score_reports(&layout, &sums, next);
         Ok(EvalReport {
-            rows: strata[0].rows,
-            correct: strata[0].correct,
-            recall_at_1: strata[0].recall_at_1,
-            ci95: strata[0].ci95,
+            rows: self.outcomes.len(),
+            correct: self.outcomes.iter().filter(|o| o.correct).count(),
+            recall_at_1: sums.ratio(Ratio::new(CREDIT, ALL)),
+            ci95: overall,
             gold_not_in_kb: self.gold_not_in_kb(),
             by_group,
-            seen: stratum(1),
-            unseen: stratum(2),
-            seen_mention: stratum(3),
-            unseen_mention: stratum(4),
-            judge: judge::count(self, options.judge_column.as_deref())?,
-            recall_at: self.recall_at(),
+            seen,
+            unseen,
+            seen_mention,
+            unseen_mention,
+            judge: judge::count(self),
+            judge_rates,
+            recall_at,
+            recall_at_ci95,
+            strata: named(parts),
+            scores,
+            tied: self.outcomes.iter().filter(|o| o.tied).count(),
             documents: self.documents.len(),
             removed: self.removed,
             options: options.clone(),
         })
     }
 
-    fn group_names(&self) -> Vec<&str> {
-        let mut groups: Vec<&str> = self
-            .outcomes
-            .iter()
-            .map(|o| self.predictions[o.row].label.as_str())
-            .collect();
-        groups.sort_unstable();
-        groups.dedup();
-        groups
+    /// Answers with full credit, by stratum.
+    fn full_credits(&self) -> Vec<usize> {
+        let parts: usize = PARTITIONS.iter().map(|p| p.parts.len()).sum();
+        let mut counts = vec![0; self.groups.len() + parts];
+        for outcome in self.outcomes.iter().filter(|o| o.correct) {
+            counts[outcome.group as usize] += 1;
+            let mut first = self.groups.len();
+            for partition in &PARTITIONS {
+                if let Some(part) = (partition.part)(outcome) {
+                    counts[first + part] += 1;
+                }
+                first += partition.parts.len();
+            }
+        }
+        counts
+    }
+
+    /// The first two partitions, where there is training data.
+    fn seen_and_unseen(&self, parts: &[Stratum]) -> [Option<Stratum>; 4] {
+        let trained = self.outcomes[0].seen.is_some();
+        [0, 1, SEEN.len(), SEEN.len() + 1].map(|part| trained.then(|| parts[part].clone()))
+    }
+
+    fn score_reports(
+        &self,
+        layout: &Layout,
+        sums: &Sums,
+        mut next: impl FnMut() -> Interval,
+    ) -> Vec<ScoreReport> {
+        let mut reports = Vec::new();
+        for (column, thresholds) in &layout.thresholds {
+            let mut correct = [0; THRESHOLDS.len()];
+            for outcome in self.outcomes.iter().filter(|o| o.correct) {
+                let keeping = confidence::keeping(outcome.scores[*column]);
+                correct[..keeping].iter_mut().for_each(|count| *count += 1);
+            }
+            let mut points = Vec::with_capacity(THRESHOLDS.len());
+            for ((columns, threshold), correct) in thresholds.iter().zip(THRESHOLDS).zip(correct) {
+                let [precision, recall, f1] = threshold_ratios(*columns).map(|r| sums.ratio(r));
+                points.push(ThresholdPoint {
+                    threshold,
+                    kept: sums.total(columns[0]) as usize,
+                    correct,
+                    precision,
+                    precision_ci95: next(),
+                    recall,
+                    recall_ci95: next(),
+                    f1,
+                    f1_ci95: next(),
+                });
+            }
+            reports.push(ScoreReport::new(&self.outcomes, *column, points));
+        }
+        reports
     }
 
     fn gold_not_in_kb(&self) -> Option<usize> {
@@ -163,139 +420,19 @@ impl Scored<'_> {
             .map(|o| o.missing_from_kb.map(usize::from))
             .sum()
     }
-
-    fn recall_at(&self) -> BTreeMap<u32, f64> {
-        let longest = self
-            .outcomes
-            .iter()
-            .map(|o| self.predictions[o.row].candidates.len())
-            .max()
-            .unwrap_or(0);
-        let within = |k: u32| {
-            self.outcomes
-                .iter()
-                .filter(|o| o.first_right.is_some_and(|rank| rank <= k))
-                .count()
-        };
-        RECALL_CUTOFFS
-            .into_iter()
-            .filter(|k| *k as usize <= longest)
-            .map(|k| (k, within(k) as f64 / self.outcomes.len() as f64))
-            .collect()
-    }
 }
 
-impl Stratum {
-    fn new(sums: &DocumentSums, ci95: Interval) -> Self {
-        let (rows, correct) = (sums.rows(), sums.correct());
-        let recall_at_1 = if rows == 0 {
-            0.0
-        } else {
-            correct as f64 / rows as f64
-        };
-        Stratum {
-            rows,
-            correct,
-            recall_at_1,
-            ci95,
+/// Strata by partition and part, those without mentions left out.
+fn named(parts: Vec<Stratum>) -> BTreeMap<String, BTreeMap<String, Stratum>> {
+    let mut parts = parts.into_iter();
+    let mut strata: BTreeMap<String, BTreeMap<String, Stratum>> = BTreeMap::new();
+    for partition in &PARTITIONS {
+        for (part, stratum) in partition.parts.iter().zip(parts.by_ref()) {
+            if stratum.rows > 0 {
+                let of_partition = strata.entry(partition.name.to_owned()).or_default();
+                of_partition.insert((*part).to_owned(), stratum);
+            }
         }
     }
-}
-
-/// A table for people, in percent with one decimal, as the paper prints its scores.
-impl fmt::Display for EvalReport {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let overall = Stratum {
-            rows: self.rows,
-            correct: self.correct,
-            recall_at_1: self.recall_at_1,
-            ci95: self.ci95,
-        };
-        let mut lines = vec![("all", &overall)];
-        let strata = [
-            ("seen concepts", &self.seen),
-            ("unseen concepts", &self.unseen),
-            ("seen mention strings", &self.seen_mention),
-            ("unseen mention strings", &self.unseen_mention),
-        ];
-        lines.extend(
-            strata
-                .into_iter()
-                .filter_map(|(name, stratum)| Some((name, stratum.as_ref()?))),
-        );
-        lines.extend(
-            self.by_group
-                .iter()
-                .map(|(name, stratum)| (name.as_str(), stratum)),
-        );
-        let width = lines
-            .iter()
-            .map(|(name, _)| name.chars().count())
-            .max()
-            .unwrap_or(0);
-        writeln!(
-            f,
-            "{:width$}  {:>8}  {:>8}  {:>8}   95 % interval",
-            "", "mentions", "right", "recall@1"
-        )?;
-        for (name, s) in lines {
-            let [low, high] = s.ci95.map(|end| end * 100.0);
-            let recall = s.recall_at_1 * 100.0;
-            writeln!(
-                f,
-                "{name:width$}  {:>8}  {:>8}  {recall:>7.1}%   {low:.1} to {high:.1}",
-                s.rows, s.correct
-            )?;
-        }
-        for (k, recall) in &self.recall_at {
-            writeln!(
-                f,
-                "right answer among the first {k} candidates: {:.1}%",
-                recall * 100.0
-            )?;
-        }
-        if let Some(missing) = self.gold_not_in_kb {
-            writeln!(
-                f,
-                "gold codes that the KB does not have: {missing} of {} mentions",
-                self.rows
-            )?;
-        }
-        if let Some(judge) = &self.judge {
-            let share = |count: usize| format!("{:.1}%", count as f64 * 100.0 / self.rows as f64);
-            write!(
-                f,
-                "judge ({}): clinically valid {}, ",
-                judge.column,
-                share(judge.correct)
-            )?;
-            write!(
-                f,
-                "strict {}, exact {}, ",
-                share(judge.strict),
-                share(judge.exact)
-            )?;
-            write!(
-                f,
-                "partial {}, broad {}, ",
-                share(judge.partial),
-                share(judge.broad)
-            )?;
-            writeln!(
-                f,
-                "narrow {}, no relation {}",
-                share(judge.narrow),
-                share(judge.no_relation)
-            )?;
-        }
-        let Removed {
-            duplicates,
-            no_code,
-        } = self.removed;
-        writeln!(
-            f,
-            "{} documents; left out: {duplicates} duplicates, {no_code} with gold NO_CODE",
-            self.documents
-        )
-    }
+    strata
 }

@@ -89,7 +89,7 @@ pub fn summarise(
     }
     let summarise_arm = |name: &&str| {
         let of_arm: Vec<&Run<'_>> = runs.iter().filter(|run| run.arm == **name).collect();
-        let scored: Vec<Scored<'_>> = of_arm
+        let scored: Vec<Scored> = of_arm
             .iter()
             .map(|run| score(run.predictions, training, kb, options))
             .collect::<Result<_, _>>()?;
@@ -118,7 +118,7 @@ pub fn summarise(
 
 /// Aggregates of three strata over the seeds of one arm, with one set of replicates.
 fn pooled(
-    seeds: &[Scored<'_>],
+    seeds: &[Scored],
     strata: [fn(&Outcome) -> bool; 3],
     options: &EvalOptions,
 ) -> Result<[Aggregate; 3], Error> {
@@ -127,9 +127,14 @@ fn pooled(
         let next = documents.len() as u32;
         documents.entry(name).or_insert(next);
     }
-    let sums_of = |scored: &Scored<'_>, keep: fn(&Outcome) -> bool| {
+    let sums_of = |scored: &Scored, keep: fn(&Outcome) -> bool| {
         let kept = scored.outcomes.iter().filter(|o| keep(o));
-        let rows = kept.map(|o| (documents[scored.documents[o.document as usize]], o.correct));
+        let rows = kept.map(|o| {
+            (
+                documents[scored.documents[o.document as usize].as_str()],
+                o.correct,
+            )
+        });
         DocumentSums::from_rows(documents.len(), rows.collect::<Vec<_>>())
     };
     let sums = strata.map(|keep| {
@@ -361,6 +366,78 @@ impl Table {
             .collect()
     }
 
+    /// A LaTeX `tabular` with booktabs rules, numbers to the right.
+    pub fn to_latex(&self) -> String {
+        let cells = |cells: &Vec<String>| {
+            cells
+                .iter()
+                .map(|cell| latex(cell))
+                .collect::<Vec<_>>()
+                .join(" & ")
+                + " \\\\\n"
+        };
+        let columns: String = (0..self.columns.len())
+            .map(|c| if self.is_numeric(c) { 'r' } else { 'l' })
+            .collect();
+        format!(
+            "% {}\n\\begin{{tabular}}{{{columns}}}\n\\toprule\n{}\\midrule\n{}\\bottomrule\n\\end{{tabular}}\n",
+            self.title,
+            cells(&self.columns),
+            self.rows.iter().map(cells).collect::<String>()
+        )
+    }
+
+    /// A Typst table with a rule above, below the header and at the end; numbers to the right.
+    pub fn to_typst(&self) -> String {
+        let align: Vec<&str> = (0..self.columns.len())
+            .map(|c| if self.is_numeric(c) { "right" } else { "left" })
+            .collect();
+        let cells = |cells: &Vec<String>| {
+            let quoted = cells.iter().map(|cell| format!("[{}]", typst(cell)));
+            format!("  {},\n", quoted.collect::<Vec<_>>().join(", "))
+        };
+        format!(
+            "#table(\n  columns: {},\n  align: ({},),\n  stroke: none,\n  table.hline(),\n  table.header({}),\n  table.hline(stroke: 0.5pt),\n{}  table.hline(),\n)\n",
+            self.columns.len(),
+            align.join(", "),
+            self.columns
+                .iter()
+                .map(|c| format!("[*{}*]", typst(c)))
+                .collect::<Vec<_>>()
+                .join(", "),
+            self.rows.iter().map(cells).collect::<String>()
+        )
+    }
+
+    /// Whether a column (not the first) holds nothing but numbers, dashes and reasons why there is none (`no ..`, `not ..`).
+    fn is_numeric(&self, column: usize) -> bool {
+        let number = |cell: &String| {
+            cell.is_empty() || cell.starts_with(|c: char| c.is_ascii_digit() || "+-–<".contains(c))
+        };
+        let reason = |cell: &String| cell.starts_with("no ") || cell.starts_with("not ");
+        let mut cells = self.rows.iter().map(|row| &row[column]);
+        column > 0 && !self.rows.is_empty() && cells.all(|cell| number(cell) || reason(cell))
+    }
+
+    /// The table in the form that a file name asks for: `.md`, `.csv`, `.tex` or `.typ`.
+    ///
+    /// # Errors
+    /// [`Error::Io`]; [`Error::TableFormat`] for another ending.
+    pub fn write_as(&self, path: &Path) -> Result<(), Error> {
+        let text = match path.extension().and_then(|e| e.to_str()) {
+            Some("md") => self.to_markdown(),
+            Some("csv") => self.to_csv(),
+            Some("tex") => self.to_latex(),
+            Some("typ") => self.to_typst(),
+            _ => {
+                return Err(Error::TableFormat {
+                    path: path.to_path_buf(),
+                });
+            }
+        };
+        fs::write(path, text).map_err(Error::io(path))
+    }
+
     /// Writes `stem.md` and `stem.csv` into a folder, which is made if need be.
     ///
     /// # Errors
@@ -375,6 +452,39 @@ impl Table {
             paths.push(path);
         }
         Ok([paths.remove(0), paths.remove(0)])
+    }
+}
+
+fn latex(cell: &str) -> String {
+    let mut text = String::with_capacity(cell.len());
+    for c in cell.chars() {
+        match c {
+            '\\' => text.push_str("\\textbackslash{}"),
+            '~' => text.push_str("\\textasciitilde{}"),
+            '^' => text.push_str("\\textasciicircum{}"),
+            '&' | '%' | '$' | '#' | '_' | '{' | '}' => {
+                text.push('\\');
+                text.push(c);
+            }
+            _ => text.push(c),
+        }
+    }
+    text
+}
+
+/// Markup characters of Typst taken as text.
+pub(crate) fn typst(cell: &str) -> String {
+    let mut text = String::with_capacity(cell.len());
+    for c in cell.chars() {
+        if "\\#[]*_`$<>@~/=\"'".contains(c) {
+            text.push('\\');
+        }
+        text.push(c);
+    }
+    // A sign at the start of a line would open a list.
+    match text.strip_prefix(['+', '-']) {
+        Some(_) => format!("\\{text}"),
+        None => text,
     }
 }
 
@@ -444,6 +554,28 @@ mod tests {
                 ..
             })
         ));
+    }
+
+    #[test]
+    fn latex_and_typst_escape_what_they_must() {
+        let mut table = Table::new("T", vec!["name_a".into(), "n".into()]);
+        table
+            .push(vec!["50 % & $x_1$ \\".into(), "-1.5".into()])
+            .unwrap();
+        let latex = table.to_latex();
+        assert!(latex.contains("\\begin{tabular}{lr}"), "{latex}");
+        assert!(
+            latex.contains("50 \\% \\& \\$x\\_1\\$ \\textbackslash{} & -1.5 \\\\"),
+            "{latex}"
+        );
+        let typst = table.to_typst();
+        assert!(
+            typst.contains("[50 % & \\$x\\_1\\$ \\\\], [\\-1.5],"),
+            "{typst}"
+        );
+        assert!(typst.contains("align: (left, right,)"), "{typst}");
+        let wrong = table.write_as(Path::new("x.docx")).unwrap_err().to_string();
+        assert!(wrong.contains(".tex"), "{wrong}");
     }
 
     #[test]

@@ -2,11 +2,15 @@
 
 use std::collections::HashSet;
 
-use syncabel_corpus::{Corpus, Document, Origin, Split};
+use rustc_hash::FxHashMap;
+use syncabel_corpus::{Corpus, Document, Mention, Origin, Split};
 use syncabel_kb::Kb;
 
 use crate::codes::{Canonical, Canonicaliser};
 use crate::score::SeenRule;
+
+/// How many of the most frequent concepts and mention strings count as frequent (the paper's partition).
+pub const FREQUENT: usize = 100;
 
 /// Codes and mention strings of the human training data.
 ///
@@ -14,13 +18,35 @@ use crate::score::SeenRule;
 /// what the comparison is about.
 #[derive(Debug, Clone, Default)]
 pub struct TrainingSet {
-    /// Code strings, the parts of a composite in file order (the authors' rule).
-    strings: HashSet<String>,
-    /// Code strings, the parts of a composite sorted.
-    keys: HashSet<String>,
-    /// Single codes.
-    parts: HashSet<String>,
-    mentions: HashSet<String>,
+    /// Every code string in any reading, numbered, so that pairs are pairs of numbers.
+    codes: FxHashMap<String, u32>,
+    /// What each of them is, and how often it stands for a whole composite with sorted parts.
+    known: Vec<(Readings, usize)>,
+    mentions: FxHashMap<String, u32>,
+    mention_counts: Vec<usize>,
+    /// The codes that each mention string was annotated with.
+    pairs: FxHashMap<(u32, u32), Readings>,
+}
+
+/// In which readings of [`SeenRule`] a code string occurs.
+#[derive(Debug, Clone, Copy, Default)]
+struct Readings(u8);
+
+impl Readings {
+    /// A code string, the parts of a composite in file order (the authors' rule).
+    const STRING: Readings = Readings(1);
+    /// A code string, the parts of a composite sorted.
+    const KEY: Readings = Readings(2);
+    /// A single code.
+    const PART: Readings = Readings(4);
+
+    fn add(&mut self, other: Readings) {
+        self.0 |= other.0;
+    }
+
+    fn has(self, other: Readings) -> bool {
+        self.0 & other.0 != 0
+    }
 }
 
 impl TrainingSet {
@@ -38,18 +64,29 @@ impl TrainingSet {
         documents: impl IntoIterator<Item = &'d Document>,
         kb: Option<&Kb>,
     ) -> Self {
+        let human = documents
+            .into_iter()
+            .filter(|document| matches!(document.origin, Origin::Human));
+        Self::from_mentions(human.flat_map(|document| &document.mentions), kb)
+    }
+
+    /// These mentions, for whoever trains on a part of a corpus.
+    pub fn from_mentions<'m>(
+        mentions: impl IntoIterator<Item = &'m Mention>,
+        kb: Option<&Kb>,
+    ) -> Self {
         let mut set = TrainingSet::default();
         let mut codes = Canonicaliser::new(kb);
-        for document in documents {
-            if !matches!(document.origin, Origin::Human) {
-                continue;
-            }
-            for mention in &document.mentions {
-                let alternatives = mention.gold.alternatives.iter();
-                let alternatives = alternatives
-                    .map(|c| codes.of_parts(c.0.iter().map(String::as_str)))
-                    .collect();
-                set.add(alternatives, &mention.text);
+        for mention in mentions {
+            let id = set.mention(&mention.text);
+            for composite in &mention.gold.alternatives {
+                match &composite.0[..] {
+                    // By far the most common case, without a copy of the code.
+                    [code] if kb.is_none() => set.add_single(code.trim(), id),
+                    parts => {
+                        set.add(&codes.of_parts(parts.iter().map(String::as_str)), id);
+                    }
+                }
             }
         }
         set
@@ -63,14 +100,20 @@ impl TrainingSet {
         let mut set = TrainingSet::default();
         let mut codes = Canonicaliser::new(kb);
         for (field, mention) in fields {
-            set.add(codes.alternatives(field), mention);
+            let id = set.mention(mention);
+            for composite in codes.alternatives(field) {
+                set.add(&composite, id);
+            }
         }
         set
     }
 
     /// Number of distinct code strings.
     pub fn code_count(&self) -> usize {
-        self.strings.len()
+        self.known
+            .iter()
+            .filter(|(r, _)| r.has(Readings::STRING))
+            .count()
     }
 
     /// Number of distinct mention strings.
@@ -80,26 +123,114 @@ impl TrainingSet {
 
     /// Whether the training data covers a gold annotation.
     pub(crate) fn has_concept(&self, gold: &[Canonical], rule: SeenRule) -> bool {
-        gold.iter().any(|composite| match rule {
-            SeenRule::CodeString => self.strings.contains(&composite.key),
-            SeenRule::CodeSet => self.keys.contains(&composite.key),
-            SeenRule::AnyConcept => composite.parts.iter().any(|part| self.parts.contains(part)),
+        self.any(gold, rule, |code, reading| {
+            self.known[code as usize].0.has(reading)
         })
     }
 
-    /// Whether this very mention string was annotated, capitals and all.
-    pub(crate) fn has_mention(&self, mention: &str) -> bool {
-        self.mentions.contains(mention)
+    /// Number of this very mention string, capitals and all, if it was annotated.
+    pub(crate) fn mention_index(&self, mention: &str) -> Option<u32> {
+        self.mentions.get(mention).copied()
     }
 
-    fn add(&mut self, alternatives: Vec<Canonical>, mention: &str) {
-        self.mentions.insert(mention.to_owned());
-        for composite in alternatives {
-            self.strings.insert(composite.unsorted());
-            self.parts.extend(composite.parts);
-            self.keys.insert(composite.key);
+    /// Whether a mention string, by its number, was annotated with this concept.
+    pub(crate) fn has_pair(&self, gold: &[Canonical], mention: u32, rule: SeenRule) -> bool {
+        self.any(gold, rule, |code, reading| {
+            let pair = self.pairs.get(&(mention, code));
+            pair.is_some_and(|readings| readings.has(reading))
+        })
+    }
+
+    /// The [`FREQUENT`] most frequent code strings (composite parts sorted); the first in the alphabet among equals.
+    pub(crate) fn frequent_concepts(&self) -> HashSet<&str> {
+        most_frequent(
+            self.codes
+                .iter()
+                .map(|(code, &i)| (code.as_str(), self.known[i as usize].1)),
+        )
+    }
+
+    /// The [`FREQUENT`] most frequent mention strings.
+    pub(crate) fn frequent_mentions(&self) -> HashSet<&str> {
+        let count = |id: u32| self.mention_counts[id as usize];
+        most_frequent(self.mentions.iter().map(|(m, &id)| (m.as_str(), count(id))))
+    }
+
+    /// Whether `holds` for some code of the annotation in the reading of the rule.
+    fn any(
+        &self,
+        gold: &[Canonical],
+        rule: SeenRule,
+        holds: impl Fn(u32, Readings) -> bool,
+    ) -> bool {
+        let check = |code: &str, reading| self.codes.get(code).is_some_and(|&c| holds(c, reading));
+        gold.iter().any(|composite| match rule {
+            SeenRule::CodeString => check(&composite.key, Readings::STRING),
+            SeenRule::CodeSet => check(&composite.key, Readings::KEY),
+            SeenRule::AnyConcept => composite
+                .parts
+                .iter()
+                .any(|part| check(part, Readings::PART)),
+        })
+    }
+
+    fn mention(&mut self, mention: &str) -> u32 {
+        let id = match self.mentions.get(mention) {
+            Some(&id) => id,
+            None => {
+                let id = self.mention_counts.len() as u32;
+                self.mentions.insert(mention.to_owned(), id);
+                self.mention_counts.push(0);
+                id
+            }
+        };
+        self.mention_counts[id as usize] += 1;
+        id
+    }
+
+    fn add(&mut self, composite: &Canonical, mention: u32) {
+        self.note(&composite.unsorted(), mention, Readings::STRING, 0);
+        self.note(&composite.key, mention, Readings::KEY, 1);
+        for part in &composite.parts {
+            self.note(part, mention, Readings::PART, 0);
         }
     }
+
+    /// As [`TrainingSet::add`], for one code, which is the same string in every reading.
+    fn add_single(&mut self, code: &str, mention: u32) {
+        if !code.is_empty() {
+            let mut all = Readings::STRING;
+            all.add(Readings::KEY);
+            all.add(Readings::PART);
+            self.note(code, mention, all, 1);
+        }
+    }
+
+    fn note(&mut self, code: &str, mention: u32, readings: Readings, count: usize) {
+        let id = match self.codes.get(code) {
+            Some(&id) => id,
+            None => {
+                let id = self.known.len() as u32;
+                self.codes.insert(code.to_owned(), id);
+                self.known.push((Readings::default(), 0));
+                id
+            }
+        };
+        let known = &mut self.known[id as usize];
+        known.0.add(readings);
+        known.1 += count;
+        self.pairs.entry((mention, id)).or_default().add(readings);
+    }
+}
+
+fn most_frequent<'s>(counts: impl Iterator<Item = (&'s str, usize)>) -> HashSet<&'s str> {
+    let mut sorted: Vec<(&str, usize)> = counts.filter(|(_, count)| *count > 0).collect();
+    let order = |a: &(&str, usize), b: &(&str, usize)| b.1.cmp(&a.1).then(a.0.cmp(b.0));
+    if sorted.len() > FREQUENT {
+        sorted.select_nth_unstable_by(FREQUENT, order);
+        sorted.truncate(FREQUENT);
+    }
+    sorted.into_iter().map(|(string, _)| string).collect()
 }
 
 #[cfg(test)]
@@ -110,14 +241,12 @@ mod tests {
     fn the_three_rules_differ_on_composites() {
         let set = TrainingSet::from_fields([("B+A", "x"), ("C", "y")], None);
         let gold = |field: &str| Canonicaliser::new(None).alternatives(field);
-        let verdicts = |field: &str| {
-            [
-                SeenRule::CodeString,
-                SeenRule::CodeSet,
-                SeenRule::AnyConcept,
-            ]
-            .map(|rule| set.has_concept(&gold(field), rule))
-        };
+        let rules = [
+            SeenRule::CodeString,
+            SeenRule::CodeSet,
+            SeenRule::AnyConcept,
+        ];
+        let verdicts = |field: &str| rules.map(|rule| set.has_concept(&gold(field), rule));
         assert_eq!(
             verdicts("A+B"),
             [false, true, true],
@@ -126,7 +255,31 @@ mod tests {
         assert_eq!(verdicts("A"), [false, false, true]);
         assert_eq!(verdicts("D|C"), [true; 3], "one alternative is enough");
         assert_eq!(verdicts("D"), [false; 3]);
-        assert!(set.has_mention("x") && !set.has_mention("X"));
+        assert!(set.mention_index("x").is_some() && set.mention_index("X").is_none());
         assert_eq!((set.code_count(), set.mention_count()), (2, 2));
+        let pairs = |field: &str, mention: &str| {
+            let mention = set.mention_index(mention).unwrap();
+            rules.map(|rule| set.has_pair(&gold(field), mention, rule))
+        };
+        assert_eq!(pairs("A+B", "x"), [false, true, true]);
+        assert_eq!(pairs("C", "y"), [true; 3]);
+        assert_eq!(pairs("C", "x"), [false; 3], "both are seen, not together");
+    }
+
+    #[test]
+    fn the_hundred_most_frequent_are_cut_by_count_then_alphabet() {
+        let fields: Vec<(String, String)> = (0..150)
+            .flat_map(|i| {
+                let times = if i == 149 { 3 } else { 1 };
+                std::iter::repeat_n((format!("C{i:03}"), format!("m{i:03}")), times)
+            })
+            .collect();
+        let set =
+            TrainingSet::from_fields(fields.iter().map(|(c, m)| (c.as_str(), m.as_str())), None);
+        let concepts = set.frequent_concepts();
+        assert_eq!(concepts.len(), FREQUENT);
+        assert!(concepts.contains("C149") && concepts.contains("C098"));
+        assert!(!concepts.contains("C099"));
+        assert!(set.frequent_mentions().contains("m149"));
     }
 }

@@ -1,10 +1,9 @@
 //! The authors' numbers, recomputed from the prediction files they released, where the data is.
 
-use std::collections::HashMap;
-use std::fs;
 use std::path::{Path, PathBuf};
 
 use syncabel_corpus::predictions::{Prediction, read_tsv};
+use syncabel_eval::published::{self, Recomputed, recompute};
 use syncabel_eval::{Agreement, EvalOptions, EvalReport, TrainingSet, compare, evaluate};
 
 fn data() -> Option<PathBuf> {
@@ -100,85 +99,11 @@ fn training_composition() {
     }
 }
 
-/// `code,repaired` lines after a header.
-fn repairs(path: &Path, separator: char) -> HashMap<String, String> {
-    let text = fs::read_to_string(path).unwrap();
-    let pair = |line: &str| {
-        line.trim()
-            .split_once(separator)
-            .map(|(a, b)| (a.to_owned(), b.to_owned()))
-    };
-    text.lines().skip(1).filter_map(pair).collect()
-}
-
-fn spaccc_training(data: &Path) -> TrainingSet {
-    let repairs = repairs(&data.join("spaccc/code_repairs.tsv"), '\t');
-    let mut reader = csv::ReaderBuilder::new()
-        .delimiter(b'\t')
-        .from_path(data.join("spaccc/train.tsv"))
-        .unwrap();
-    let fields: Vec<(String, String)> = reader
-        .records()
-        .map(|record| {
-            let record = record.unwrap();
-            let part = |part: &str| {
-                repairs
-                    .get(part)
-                    .cloned()
-                    .unwrap_or_else(|| part.to_owned())
-            };
-            (
-                record[5].split('+').map(part).collect::<Vec<_>>().join("+"),
-                record[4].to_owned(),
-            )
-        })
-        .collect();
-    TrainingSet::from_fields(
-        fields
-            .iter()
-            .map(|(code, span)| (code.as_str(), span.as_str())),
-        None,
-    )
-}
-
-/// Train and the first nine tenths of the validation mentions; the first code of each, repaired.
-fn quaero_training(data: &Path, corpus: &str) -> TrainingSet {
-    let repairs = repairs(&data.join("quaero/code_repairs.csv"), ',');
-    let read = |split: &str| -> Vec<(String, String)> {
-        let text = fs::read_to_string(data.join(format!("quaero/{corpus}_{split}.jsonl"))).unwrap();
-        let mut fields = Vec::new();
-        for line in text.lines() {
-            let document: serde_json::Value = serde_json::from_str(line).unwrap();
-            for mention in document["mentions"].as_array().unwrap() {
-                let first = mention["cui"]
-                    .as_str()
-                    .and_then(|c| c.split_whitespace().next())
-                    .unwrap_or("");
-                let code = repairs.get(first).map_or(first, String::as_str);
-                fields.push((
-                    code.to_owned(),
-                    mention["text"].as_str().unwrap().to_owned(),
-                ));
-            }
-        }
-        fields
-    };
-    let (mut fields, mut validation) = (read("train"), read("dev"));
-    validation.truncate(validation.len() * 9 / 10);
-    fields.extend(validation);
-    TrainingSet::from_fields(
-        fields
-            .iter()
-            .map(|(code, span)| (code.as_str(), span.as_str())),
-        None,
-    )
-}
-
 #[test]
 fn seen_and_unseen_concepts() {
     let Some(data) = data() else { return };
-    let spaccc = spaccc_training(&data);
-    let medline = quaero_training(&data, "MEDLINE");
+    let [spaccc, medline] =
+        ["SPACCC", "MEDLINE"].map(|corpus| published::training(&data, corpus).unwrap().unwrap());
     for (corpus, training, system, seen, unseen) in [
         ("SPACCC", &spaccc, "without", 83.0, 20.8),
         ("SPACCC", &spaccc, "with", 83.0, 30.2),
@@ -281,4 +206,71 @@ fn the_gain_of_synthetic_data_is_significant_and_systems_must_match() {
         .to_string();
     assert!(error.contains("1 only in the second"), "{error}");
     assert!(error.contains(&without[0].filename), "{error}");
+}
+
+/// What is committed is what the data gives, digit by digit.
+#[test]
+fn the_committed_numbers_are_the_recomputed_ones() {
+    let Some(data) = data() else { return };
+    let committed = Path::new(concat!(
+        env!("CARGO_MANIFEST_DIR"),
+        "/../../results/published/recomputed.json"
+    ));
+    let committed = std::fs::read_to_string(committed).unwrap();
+    let recomputed = recompute(&data, &EvalOptions::default()).unwrap();
+    let fresh = recomputed.to_json().unwrap();
+    for (ours, fresh) in committed.lines().zip(fresh.lines()) {
+        let differs = ours.bytes().zip(fresh.bytes()).position(|(a, b)| a != b);
+        let start = differs.unwrap_or(0).saturating_sub(60);
+        let around = |line: &str| line.chars().skip(start).take(120).collect::<String>();
+        assert!(
+            ours == fresh,
+            "committed: {}\nfresh:     {}\nin {}",
+            around(ours),
+            around(fresh),
+            ours.chars().take(120).collect::<String>()
+        );
+    }
+    assert_eq!(committed.lines().count(), fresh.lines().count());
+    let read: Recomputed = serde_json::from_str(&committed).unwrap();
+    assert_eq!(
+        read.systems.len(),
+        16,
+        "four of the main table, twelve of the ablation"
+    );
+    assert_eq!(read.main("SPACCC", "interleaved").unwrap().correct, 6071);
+}
+
+/// Corpus, file, and rows whose `Prediction_score` is exactly 0.
+const ZEROS: [(&str, &str, usize); 6] = [
+    ("MEDLINE", "MEDLINE_Llama_guided_with_SynCABEL.tsv.gz", 553),
+    (
+        "MEDLINE",
+        "MEDLINE_Llama_guided_without_SynCABEL.tsv.gz",
+        577,
+    ),
+    ("MEDLINE", "ablation/MEDLINE_human_only_unguided.tsv.gz", 0),
+    ("SPACCC", "SPACCC_Llama_guided_with_SynCABEL.tsv.gz", 1911),
+    (
+        "SPACCC",
+        "SPACCC_Llama_guided_without_SynCABEL.tsv.gz",
+        1922,
+    ),
+    ("SPACCC", "ablation/SPACCC_human_only_unguided.tsv.gz", 0),
+];
+
+/// On a fifth of the guided rows the released confidence is exactly 0, on unguided ones never.
+#[test]
+fn the_released_confidence_is_zero_on_a_fifth_of_the_rows() {
+    let Some(data) = data() else { return };
+    for (corpus, file, zeros) in ZEROS {
+        let report = report(&predictions(&data, file), None);
+        let score = &report.scores[0];
+        assert_eq!(
+            (score.column.as_str(), score.zeros),
+            ("Prediction_score", zeros),
+            "{corpus} {file}"
+        );
+        assert_eq!(report.scores[1].zeros, 0, "the beam score is never 0");
+    }
 }

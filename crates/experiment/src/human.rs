@@ -90,10 +90,10 @@ pub fn read_file(
     config: &CorpusConfig,
     split: Option<Split>,
 ) -> Result<(Corpus, Digest)> {
-    let format = match entry.format.or_else(|| CorpusFormat::guess(path)) {
+    let format = match entry.format.or_else(|| CorpusFormat::detect(path)) {
         Some(format) => format,
         None => {
-            let message = "cannot tell the corpus format from the file name; say `format: pubtator`, `jsonl` or `bigbio`";
+            let message = "cannot tell the corpus format from the file name; say `format: pubtator`, `jsonl`, `bigbio`, `spaccc` or `quaero`";
             return Err(BadInput(format!("{}: {message}", path.display())).into());
         }
     };

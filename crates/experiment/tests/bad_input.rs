@@ -99,6 +99,113 @@ fn predictions() {
     sandbox.run(&["eval", "none.tsv"]).refused(&["none.tsv"]);
 }
 
+const HEADER: &str = "filename\tlabel\tstart_span\tend_span\tspan\tcode\tPredicted_code";
+
+#[test]
+fn predictions_that_went_through_many_hands() {
+    let sandbox = Sandbox::new();
+    let row = "d\tDisorders\t0\t3\tabc\tD1\tD1";
+    // A byte-order mark, mixed line ends, a quoted tab and an extra column are read.
+    sandbox.write(
+        "p.tsv",
+        format!("\u{feff}{HEADER}\tNote\r\n{row}\tx\r\nd\tDisorders\t4\t9\t\"a\tb\"\tD1\tD2\t\n"),
+    );
+    let json = sandbox.run(&["eval", "p.tsv", "--json"]).ok();
+    let report: serde_json::Value = serde_json::from_str(&json).unwrap();
+    assert_eq!(
+        (&report["rows"], &report["correct"]),
+        (&2.into(), &1.into())
+    );
+    assert_eq!(
+        report["strata"]["words"]["2"]["rows"], 1,
+        "the tab inside quotes parts two words"
+    );
+
+    let refuse = |text: String, needles: &[&str]| {
+        sandbox.write("p.tsv", text);
+        sandbox.run(&["eval", "p.tsv"]).refused(needles);
+    };
+    refuse(
+        format!("{HEADER}\tPrediction_score\n{row}\thigh\n"),
+        &["p.tsv:2", "Prediction_score", "high", "number"],
+    );
+    refuse(
+        format!("{HEADER}\tLLM_Evaluation\n{row}\tSTRICT\n{row}\tPERHAPS\n").replace(
+            "\nd\tDisorders\t0\t3\tabc\tD1\tD1\tPER",
+            "\nd\tDisorders\t5\t9\tabc\tD1\tD1\tPER",
+        ),
+        &["p.tsv:3", "LLM_Evaluation", "PERHAPS", "NO_RELATION"],
+    );
+    refuse(
+        format!("{HEADER}\tcode\n{row}\tx\n"),
+        &["p.tsv:1", "code", "twice"],
+    );
+    refuse(format!("{HEADER}\n{row}\textra\n"), &["p.tsv:2", "8", "7"]);
+    refuse(
+        format!("{HEADER}\nd\tDisorders\t0\t3\t\"abc\tD1\tD1\n{row}\n"),
+        &["p.tsv:2", "quote", "never closed"],
+    );
+    refuse(HEADER.replace("\tcode", ""), &["p.tsv", "code"]);
+    sandbox.write("p.tsv", format!("{HEADER}\n{row}\n"));
+    sandbox
+        .run(&["eval", "p.tsv", "--judge-column", "Judge"])
+        .refused(&["Judge", "none"]);
+    sandbox
+        .run(&["eval", "p.tsv", "--table", "t.docx"])
+        .refused(&["t.docx", ".tex"]);
+    sandbox
+        .run(&[
+            "eval",
+            "p.tsv",
+            "--train",
+            "t.tsv",
+            "--validation-share",
+            "9",
+        ])
+        .refused(&["--validation-share"]);
+}
+
+#[test]
+fn systems_that_do_not_cover_the_same_mentions() {
+    let sandbox = Sandbox::new();
+    let rows = |starts: &[u32], gold: &str| {
+        let row = |s: &u32| format!("d\tDisorders\t{s}\t{}\tabc\t{gold}\tD1\n", s + 3);
+        format!("{HEADER}\n{}", starts.iter().map(row).collect::<String>())
+    };
+    sandbox.write("a.tsv", rows(&[0, 5], "D1"));
+    sandbox.write("b.tsv", rows(&[0], "D1"));
+    sandbox.write("c.tsv", rows(&[0, 5], "D2"));
+    sandbox.write("d.tsv", rows(&[0, 5], "D1"));
+    sandbox
+        .run(&["eval", "a.tsv", "--against", "b.tsv"])
+        .refused(&["a.tsv against b.tsv", "1 only in the first", "a.tsv:3"]);
+    sandbox
+        .run(&["eval", "a.tsv", "--against", "c.tsv"])
+        .refused(&["a.tsv:2", "D1", "D2"]);
+    let json = sandbox
+        .run(&["eval", "a.tsv", "--against", "d.tsv", "--json"])
+        .ok();
+    let report: serde_json::Value = serde_json::from_str(&json).unwrap();
+    assert_eq!(report["comparisons"][0]["difference"], 0.0);
+    assert_eq!(report["comparisons"][0]["correction"], "holm");
+}
+
+#[test]
+fn a_report_without_its_sources() {
+    let sandbox = Sandbox::new();
+    sandbox
+        .run(&["report"])
+        .refused(&["published.json", "repository's root"]);
+    sandbox
+        .run(&["report", "--recompute", "nowhere"])
+        .refused(&["nowhere", "prediction file"]);
+    sandbox.write("paper/published.json", "{}");
+    sandbox.write("results/published/recomputed.json", "{}");
+    sandbox
+        .run(&["report"])
+        .refused(&["published.json", "missing field"]);
+}
+
 const EXPERIMENT: &str = "name: t
 kb: {sources: [{path: terms.tsv}]}
 corpus: {train: [{path: notes.jsonl}], test: [{path: test.jsonl}]}

@@ -4,7 +4,7 @@ use std::fs::{File, OpenOptions};
 use std::io::{BufWriter, Read, Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
 
-use super::{COLUMNS, Prediction, Rows};
+use super::{COLUMNS, Prediction, Reader};
 use crate::error::{Error, Location};
 use crate::io;
 
@@ -146,13 +146,13 @@ fn whole_rows(path: &Path, header: &[String]) -> Result<Option<(u64, usize)>, Er
     let Some(length) = ended_length(path)? else {
         return Ok(None);
     };
-    let mut reader = Rows::open(path)?;
-    if reader.header() != header {
+    let mut reader = Reader::open(path)?;
+    if reader.columns() != header {
         return Err(Error::Structure {
             at: Location::line(path, 1),
             problem: format!(
                 "cannot append: the file has the columns {}, the rows to come have {}; write to another file",
-                reader.header().join(", "),
+                reader.columns().join(", "),
                 header.join(", ")
             ),
         });
@@ -163,10 +163,10 @@ fn whole_rows(path: &Path, header: &[String]) -> Result<Option<(u64, usize)>, Er
         match reader.next_row() {
             Ok(None) => return Ok(Some((keep.unwrap_or(length), rows))),
             // Only the last row may be torn; it is if it does not end in a line feed or does not parse.
-            Ok(Some(_)) if reader.is_after(length) => keep = Some(reader.row_start_bytes()),
+            Ok(Some(_)) if reader.is_after(length) => keep = Some(reader.records.row_start_bytes()),
             Ok(Some(_)) => rows += 1,
             Err(error) => {
-                let start = reader.row_start_bytes();
+                let start = reader.records.row_start_bytes();
                 return match reader.next_row() {
                     Ok(None) => Ok(Some((start, rows))),
                     _ => Err(error),
@@ -195,10 +195,10 @@ fn ended_length(path: &Path) -> Result<Option<u64>, Error> {
         .map(|position| position as u64 + 1))
 }
 
-impl Rows {
+impl Reader {
     /// Whether the row read last reaches beyond `bytes`.
     fn is_after(&self, bytes: u64) -> bool {
-        self.reader.position().byte() > bytes
+        self.records.position_bytes() > bytes
     }
 }
 

@@ -8,10 +8,13 @@ use plotters::prelude::*;
 use super::{Drawn, GRID, INK, PALETTE, Picture, marker, save, text};
 use crate::Error;
 use crate::bootstrap::Interval;
+use crate::confidence::{Calibration, CalibrationBin, RiskPoint};
 
 const SIZE: (u32, u32) = (900, 460);
 const LEGEND_WIDTH: u32 = 250;
 const LEGEND_CHARS: usize = 26;
+/// Smallest bin that a reliability diagram shows.
+pub const RELIABILITY_ROWS: usize = 10;
 /// Markers along a line with many points.
 const MARKERS_PER_LINE: usize = 9;
 
@@ -96,6 +99,67 @@ pub fn human_share(
         ["share of the human data (%)", "recall@1 (%)"],
         lines.collect(),
         Some((-3.0, 103.0)),
+    )
+    .and_then(|picture| save(&picture, folder, stem))
+}
+
+/// Draws a reliability diagram of score columns, with the diagonal that a calibrated score follows, as `stem.svg` and
+/// `stem.png`. Bins of fewer than [`RELIABILITY_ROWS`] mentions are left out: their share of right answers is noise.
+///
+/// # Errors
+/// As [`loss_curves`].
+pub fn reliability(
+    columns: &[(&str, &Calibration)],
+    folder: &Path,
+    stem: &str,
+) -> Result<[PathBuf; 2], Error> {
+    let point = |b: &CalibrationBin| (b.mean_score * 100.0, b.accuracy * 100.0, None);
+    let mut lines: Vec<Line<'_>> = columns
+        .iter()
+        .map(|(label, calibration)| Line {
+            label,
+            points: calibration
+                .bins
+                .iter()
+                .filter(|b| b.rows >= RELIABILITY_ROWS)
+                .map(point)
+                .collect(),
+        })
+        .collect();
+    if !lines.is_empty() {
+        lines.push(Line {
+            label: "calibrated",
+            points: vec![(0.0, 0.0, None), (100.0, 100.0, None)],
+        });
+    }
+    let axes = ["mean score in the bin (%)", "right answers in the bin (%)"];
+    Lines::new("the reliability diagram", axes, lines, Some((-3.0, 103.0)))
+        .and_then(|picture| save(&picture, folder, stem))
+}
+
+/// Draws risk over coverage of score columns as `stem.svg` and `stem.png`.
+///
+/// # Errors
+/// As [`loss_curves`].
+pub fn risk_coverage(
+    columns: &[(&str, &[RiskPoint])],
+    folder: &Path,
+    stem: &str,
+) -> Result<[PathBuf; 2], Error> {
+    let point = |p: &RiskPoint| (p.coverage * 100.0, p.risk * 100.0, None);
+    let lines = columns.iter().map(|(label, points)| Line {
+        label,
+        points: points.iter().map(point).collect(),
+    });
+    let axes = [
+        "mentions answered, highest scores first (%)",
+        "wrong among them (%)",
+    ];
+    Lines::new(
+        "the risk-coverage curve",
+        axes,
+        lines.collect(),
+        Some((0.0, 103.0)),
     )
     .and_then(|picture| save(&picture, folder, stem))
 }

@@ -25,7 +25,7 @@ pub(super) struct StatsArgs {
     /// Corpus files.
     #[arg(required = true)]
     files: Vec<PathBuf>,
-    /// pubtator, jsonl or bigbio; guessed from the file name where left out.
+    /// pubtator, jsonl, bigbio, spaccc or quaero; guessed from name and first line where left out.
     #[arg(long)]
     format: Option<String>,
     /// What `|` and `+` mean in PubTator files: explicit, ncbi_disease or bc5cdr.

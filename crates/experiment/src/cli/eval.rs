@@ -1,30 +1,53 @@
 //! `syncabel eval`: every metric of a prediction file.
 
-use super::io::read_corpus;
+use super::io::corpus_format;
 use crate::error::BadInput;
-use anyhow::Result;
+use anyhow::{Context, Result};
+use serde::Serialize;
 use std::path::{Path, PathBuf};
-use syncabel_corpus::predictions::{Prediction, read_tsv};
-use syncabel_eval::{CompositeRule, EvalOptions, SeenRule, TrainingSet};
+use syncabel_corpus::{CodeRepairs, Mention, PubtatorRules, ReadOptions, SeveralIds};
+use syncabel_eval::{
+    Comparison, CompositeRule, Correction, EvalOptions, EvalReport, Scored, SeenRule, TiePolicy,
+    TrainingSet, compare_scored, figures,
+};
 use syncabel_kb::Kb;
 
-/// Scores a prediction file: recall with a document-level bootstrap interval, per group, seen and unseen concepts.
+/// Scores a prediction file: recall with document-level bootstrap intervals, for all mentions and every stratum; recall
+/// among the candidates; a judge's rates; thresholds, risk-coverage and calibration of the score columns.
 ///
 /// The defaults are those of the paper's authors: composites need all their parts, rows whose gold code holds NO_CODE and
 /// repeated rows are left out.
 #[derive(Debug, clap::Args)]
 #[command(
-    after_help = "Example: syncabel eval predictions.tsv --train train.pubtator.txt --rules ncbi_disease --json"
+    after_help = "Examples:\n  syncabel eval predictions.tsv --train train.pubtator.txt --rules ncbi_disease --json\n  syncabel eval human_only.tsv --against interleaved.tsv --against combined.tsv --table strata.tex --figures figures"
 )]
 pub(super) struct Args {
     /// Prediction file: tab-separated (gzipped or not) or Parquet.
     predictions: PathBuf,
-    /// Human training corpus, for seen and unseen concepts and mentions. May be repeated.
+    /// Another system on the same mentions, tested against the first. May be repeated; p-values are then corrected.
+    #[arg(long, value_name = "PREDICTIONS")]
+    against: Vec<PathBuf>,
+    /// Correction of p-values for many comparisons.
+    #[arg(long, default_value = "holm", value_parser = ["holm", "benjamini_hochberg", "none"])]
+    correction: String,
+    /// Human training corpus in any format that is read, for seen and unseen concepts and mentions. May be repeated.
     #[arg(long, value_name = "CORPUS")]
     train: Vec<PathBuf>,
+    /// Validation corpus of which the first `--validation-share` of the mentions, in file order, was trained on.
+    #[arg(long, value_name = "CORPUS")]
+    validation: Vec<PathBuf>,
+    /// Share of the validation mentions that counts as training data.
+    #[arg(long, default_value_t = 0.9, value_name = "SHARE")]
+    validation_share: f64,
     /// What `|` and `+` mean in PubTator training files: explicit, ncbi_disease or bc5cdr.
     #[arg(long)]
     rules: Option<String>,
+    /// Table of code replacements for the training corpora: two columns, tab- or comma-separated, one header line.
+    #[arg(long, value_name = "TABLE")]
+    repairs: Option<PathBuf>,
+    /// Several codes of one QUAERO mention: `alternatives`, `composite`, or the `first` alone (as the paper's authors).
+    #[arg(long, default_value = "alternatives", value_parser = ["alternatives", "composite", "first"])]
+    several: String,
     /// KB folder: counts gold codes that it does not contain, and lets alternate codes match.
     #[arg(long, value_name = "KB")]
     kb: Option<PathBuf>,
@@ -34,54 +57,247 @@ pub(super) struct Args {
     /// Composites: `exact` needs all parts, `any_part` any one.
     #[arg(long, default_value = "exact", value_parser = ["exact", "any_part"])]
     composite: String,
+    /// Answers whose name denotes several concepts (`A|B`): all must be right, the share that is, or any.
+    #[arg(long, default_value = "strict", value_parser = ["strict", "expected", "any"])]
+    ties: String,
     /// Seen concepts: `code_string` (as the paper's authors), `code_set` or `any_concept`.
     #[arg(long, default_value = "code_string", value_parser = ["code_string", "code_set", "any_concept"])]
     seen: String,
+    /// Score repeated rows as well.
+    #[arg(long)]
+    keep_duplicates: bool,
+    /// Score rows whose gold code holds NO_CODE as well; no answer is right there.
+    #[arg(long)]
+    keep_no_code: bool,
     /// Replicates of the bootstrap.
     #[arg(long, default_value_t = 1000)]
     replicates: usize,
+    /// Seed of the bootstrap.
+    #[arg(long, default_value_t = 42)]
+    seed: u64,
+    /// Write the strata as a table: .md, .csv, .tex or .typ.
+    #[arg(long, value_name = "FILE")]
+    table: Option<PathBuf>,
+    /// Write the thresholds as a table.
+    #[arg(long, value_name = "FILE")]
+    thresholds: Option<PathBuf>,
+    /// Draw reliability diagram and risk-coverage curve into a folder.
+    #[arg(long, value_name = "FOLDER")]
+    figures: Option<PathBuf>,
     /// Print one JSON object.
     #[arg(long)]
     json: bool,
 }
 
+/// What `--json` prints: the report, and the comparisons where there are any.
+#[derive(Serialize)]
+struct Output<'r> {
+    #[serde(flatten)]
+    report: &'r EvalReport,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    comparisons: Vec<Against>,
+}
+
+/// The first system against another.
+#[derive(Serialize)]
+struct Against {
+    /// File of the other system.
+    against: String,
+    #[serde(flatten)]
+    comparison: Comparison,
+    /// The correction applied to the two values below.
+    correction: Correction,
+    p_bootstrap_adjusted: f64,
+    p_mcnemar_adjusted: f64,
+}
+
 pub(super) fn run(args: Args) -> Result<()> {
-    let rows = read_predictions(&args.predictions)?;
-    let kb = args.kb.as_deref().map(Kb::open).transpose()?;
-    let mut training = Vec::new();
-    for path in &args.train {
-        training.extend(read_corpus(path, None, args.rules.as_deref(), None)?.documents);
+    let options = options(&args);
+    if args.keep_duplicates && !args.against.is_empty() {
+        let message = "--keep-duplicates and --against: repeated rows cannot be paired; leave one of the two out";
+        return Err(BadInput(message.to_owned()).into());
     }
-    let training =
-        (!args.train.is_empty()).then(|| TrainingSet::from_documents(&training, kb.as_ref()));
+    let kb = args.kb.as_deref().map(Kb::open).transpose()?;
+    let training = training(&args, kb.as_ref())?;
+    let score = |path: &Path| score(path, training.as_ref(), kb.as_ref(), &options);
+    let scored = score(&args.predictions)?;
+    let report = scored.report(&options)?;
+    let mut comparisons = Vec::new();
+    for path in &args.against {
+        let against = path.display().to_string();
+        let comparison = compare_scored(&scored, &score(path)?, &options)
+            .with_context(|| format!("{} against {against}", args.predictions.display()))?;
+        comparisons.push((against, comparison));
+    }
+    let comparisons = adjusted(comparisons, args.correction.parse().map_err(BadInput)?);
+    write_files(&args, &report)?;
+    if args.json {
+        let output = Output {
+            report: &report,
+            comparisons,
+        };
+        println!("{}", serde_json::to_string_pretty(&output)?);
+        return Ok(());
+    }
+    print!("{report}");
+    for c in &comparisons {
+        println!(
+            "\nagainst {} (second)\n{}",
+            c.against,
+            c.comparison.to_string().trim_end()
+        );
+        if c.correction != Correction::None {
+            println!(
+                "corrected for {} comparisons ({}): bootstrap p = {:.4}, McNemar p = {:.4}",
+                comparisons.len(),
+                c.correction,
+                c.p_bootstrap_adjusted,
+                c.p_mcnemar_adjusted
+            );
+        }
+    }
+    Ok(())
+}
+
+fn options(args: &Args) -> EvalOptions {
     let mut options = EvalOptions {
-        judge_column: args.judge_column,
+        deduplicate: !args.keep_duplicates,
+        drop_no_code: !args.keep_no_code,
+        judge_column: args.judge_column.clone(),
         ..EvalOptions::default()
     };
     options.bootstrap.replicates = args.replicates;
-    options.composite = if args.composite == "exact" {
-        CompositeRule::Exact
-    } else {
-        CompositeRule::AnyPart
+    options.bootstrap.seed = args.seed;
+    options.composite = match args.composite.as_str() {
+        "exact" => CompositeRule::Exact,
+        _ => CompositeRule::AnyPart,
+    };
+    options.ties = match args.ties.as_str() {
+        "strict" => TiePolicy::Strict,
+        "expected" => TiePolicy::Expected,
+        _ => TiePolicy::Any,
     };
     options.seen = match args.seen.as_str() {
         "code_string" => SeenRule::CodeString,
         "code_set" => SeenRule::CodeSet,
         _ => SeenRule::AnyConcept,
     };
-    let report = syncabel_eval::evaluate(&rows, training.as_ref(), kb.as_ref(), &options)?;
-    if args.json {
-        println!("{}", serde_json::to_string_pretty(&report)?);
-    } else {
-        print!("{report}");
+    options
+}
+
+/// The training side of seen and unseen; `None` where no corpus was named.
+fn training(args: &Args, kb: Option<&Kb>) -> Result<Option<TrainingSet>> {
+    if !(0.0..=1.0).contains(&args.validation_share) {
+        let message = format!(
+            "--validation-share {}: a share is between 0 and 1",
+            args.validation_share
+        );
+        return Err(BadInput(message).into());
+    }
+    if args.train.is_empty() && args.validation.is_empty() {
+        return Ok(None);
+    }
+    let options = ReadOptions {
+        pubtator: args
+            .rules
+            .as_deref()
+            .map(PubtatorRules::preset)
+            .transpose()?
+            .unwrap_or_default(),
+        code_repairs: args
+            .repairs
+            .as_deref()
+            .map(CodeRepairs::read)
+            .transpose()?
+            .unwrap_or_default(),
+        quaero_several_ids: match args.several.as_str() {
+            "alternatives" => SeveralIds::Alternatives,
+            "composite" => SeveralIds::Composite,
+            _ => SeveralIds::First,
+        },
+        ..ReadOptions::default()
+    };
+    let read = |path: &PathBuf| -> Result<Vec<Mention>> {
+        let (corpus, report) = syncabel_corpus::read(path, corpus_format(path, None)?, &options)?;
+        tracing::info!(file = %path.display(), %report, "read");
+        let human = corpus
+            .documents
+            .into_iter()
+            .filter(|d| d.origin == syncabel_corpus::Origin::Human);
+        Ok(human.flat_map(|d| d.mentions).collect())
+    };
+    let mut mentions = Vec::new();
+    for path in &args.train {
+        mentions.extend(read(path)?);
+    }
+    for path in &args.validation {
+        let mut validation = read(path)?;
+        validation.truncate((validation.len() as f64 * args.validation_share) as usize);
+        mentions.extend(validation);
+    }
+    Ok(Some(TrainingSet::from_mentions(&mentions, kb)))
+}
+
+fn adjusted(comparisons: Vec<(String, Comparison)>, correction: Correction) -> Vec<Against> {
+    let of = |p: fn(&Comparison) -> f64| {
+        let values: Vec<f64> = comparisons.iter().map(|(_, c)| p(c)).collect();
+        correction.adjust(&values)
+    };
+    let (bootstrap, mcnemar) = (of(|c| c.p_bootstrap), of(|c| c.p_mcnemar));
+    comparisons
+        .into_iter()
+        .zip(bootstrap.into_iter().zip(mcnemar))
+        .map(|((against, comparison), (b, m))| Against {
+            against,
+            comparison,
+            correction,
+            p_bootstrap_adjusted: b,
+            p_mcnemar_adjusted: m,
+        })
+        .collect()
+}
+
+fn write_files(args: &Args, report: &EvalReport) -> Result<()> {
+    if let Some(path) = &args.table {
+        report
+            .table(&format!("Recall@1 of {}", args.predictions.display()))?
+            .write_as(path)?;
+    }
+    if let Some(path) = &args.thresholds {
+        report.threshold_table()?.write_as(path)?;
+    }
+    let Some(folder) = &args.figures else {
+        return Ok(());
+    };
+    let risks: Vec<_> = report
+        .scores
+        .iter()
+        .map(|s| (s.column.as_str(), s.risk_coverage.as_slice()))
+        .collect();
+    figures::risk_coverage(&risks, folder, "risk_coverage")?;
+    let bins: Vec<_> = report
+        .scores
+        .iter()
+        .filter_map(|s| Some((s.column.as_str(), s.calibration.as_ref()?)))
+        .collect();
+    if !bins.is_empty() {
+        figures::reliability(&bins, folder, "reliability")?;
     }
     Ok(())
 }
 
-fn read_predictions(path: &Path) -> Result<Vec<Prediction>> {
+fn score(
+    path: &Path,
+    training: Option<&TrainingSet>,
+    kb: Option<&Kb>,
+    options: &EvalOptions,
+) -> Result<Scored> {
     if path.extension().is_some_and(|e| e == "parquet") {
         #[cfg(feature = "parquet")]
-        return Ok(syncabel_eval::parquet::read_predictions(path)?);
+        {
+            let rows = syncabel_eval::parquet::read_predictions(path)?;
+            return Ok(syncabel_eval::score(&rows, training, kb, options)?);
+        }
         #[cfg(not(feature = "parquet"))]
         return Err(BadInput(format!(
             "{}: this build has no Parquet; build with `--features parquet`",
@@ -92,5 +308,5 @@ fn read_predictions(path: &Path) -> Result<Vec<Prediction>> {
     if !path.is_file() {
         return Err(BadInput(format!("{}: no such file", path.display())).into());
     }
-    Ok(read_tsv(path)?)
+    Ok(syncabel_eval::score_file(path, training, kb, options)?)
 }

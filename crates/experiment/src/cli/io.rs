@@ -40,8 +40,8 @@ pub(super) fn read_corpus(
 pub(super) fn corpus_format(path: &Path, format: Option<&str>) -> Result<CorpusFormat> {
     match format {
         Some(name) => Ok(CorpusFormat::from_str(name)?),
-        None => CorpusFormat::guess(path).ok_or_else(|| {
-            let message = "cannot tell the corpus format from the file name; name it: pubtator, jsonl or bigbio";
+        None => CorpusFormat::detect(path).ok_or_else(|| {
+            let message = "cannot tell the corpus format from the file name; name it: pubtator, jsonl, bigbio, spaccc or quaero";
             BadInput(format!("{}: {message}", path.display())).into()
         }),
     }

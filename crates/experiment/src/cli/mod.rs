@@ -44,7 +44,7 @@ enum Command {
     Link(link::Args),
     /// Score a prediction file.
     Eval(eval::Args),
-    /// Draw the tables and figures of a finished experiment again.
+    /// Make the report from the results, or draw an experiment's tables and figures again.
     Report(report::Args),
 }
 

@@ -1,0 +1,182 @@
+//! QUAERO as JSON Lines, one document a line: `doc_id`, `split`, `text` and `mentions` with `id`, `type`, `spans`, `text`
+//! and `cui`.
+//!
+//! `cui` is one code, several apart by white space, or nothing. What several mean the corpus does not say:
+//! [`crate::ReadOptions::quaero_several_ids`] decides. A malformed code is kept as it is. Fragments that are not in text
+//! order or overlap are sorted and joined, the text is then what they cover, and the mention is counted. The language is
+//! French. Other keys (`corpus`, `ann`) are not kept.
+
+use std::path::Path;
+
+use serde::Deserialize;
+
+use crate::document::{
+    Corpus, Document, Gold, Language, Mention, Origin, SpanChars, Split, covered_text,
+};
+use crate::error::{Error, Location};
+use crate::format::{Collector, ReadOptions, ReadReport, SeveralIds};
+use crate::io::Lines;
+use crate::text::CharIndex;
+
+/// Reads a file, gzip or not.
+///
+/// # Errors
+/// See [`crate::read`].
+pub fn read(path: &Path, options: &ReadOptions) -> Result<(Corpus, ReadReport), Error> {
+    let mut lines = Lines::open(path)?;
+    let mut collector = Collector::new(options);
+    while let Some(line) = lines.next_line()? {
+        if line.trim().is_empty() {
+            continue;
+        }
+        let parsed = serde_json::from_str::<Line>(line);
+        let at = lines.at();
+        let line = parsed.map_err(|error| Error::Json {
+            at: at.clone(),
+            column: error.column().max(1),
+            problem: error.to_string(),
+        })?;
+        let document = document(line, options.quaero_several_ids, &at, collector.report())?;
+        collector.add(document, &at)?;
+    }
+    collector.finish(path)
+}
+
+#[derive(Deserialize)]
+struct Line {
+    doc_id: String,
+    #[serde(default)]
+    split: Option<Split>,
+    text: String,
+    mentions: Vec<Annotation>,
+}
+
+#[derive(Deserialize)]
+struct Annotation {
+    id: String,
+    #[serde(rename = "type")]
+    label: String,
+    spans: Vec<SpanChars>,
+    text: String,
+    #[serde(default)]
+    cui: Option<String>,
+}
+
+fn document(
+    line: Line,
+    several: SeveralIds,
+    at: &Location,
+    report: &mut ReadReport,
+) -> Result<Document, Error> {
+    let mut document = Document {
+        id: line.doc_id,
+        text: line.text,
+        language: Language::Fr,
+        split: line.split,
+        origin: Origin::Human,
+        mentions: Vec::with_capacity(line.mentions.len()),
+    };
+    let index = CharIndex::new(&document.text);
+    let mut mentions = Vec::with_capacity(line.mentions.len());
+    for annotation in line.mentions {
+        let spans = in_order(&annotation.spans);
+        let moved = spans != annotation.spans;
+        let codes = annotation.cui.as_deref().unwrap_or("").split_whitespace();
+        let mut mention = Mention {
+            id: format!("{}.{}", document.id, annotation.id),
+            spans,
+            text: annotation.text,
+            label: annotation.label,
+            gold: match several {
+                SeveralIds::Alternatives => Gold::alternatives(codes),
+                SeveralIds::Composite => Gold::composite(codes),
+                SeveralIds::First => Gold::alternatives(codes.take(1)),
+            },
+        };
+        let covered = covered_text(&document, &mention, &index, at)?;
+        report.reordered_spans += usize::from(moved);
+        if moved {
+            mention.text = covered;
+        } else if covered != mention.text {
+            return Err(Error::SpanText {
+                at: at.clone(),
+                document: document.id.clone(),
+                start: mention.start_chars(),
+                end: mention.end_chars(),
+                covered,
+                stated: mention.text,
+            });
+        }
+        mentions.push(mention);
+    }
+    document.mentions = mentions;
+    Ok(document)
+}
+
+/// Fragments in text order, overlapping ones joined.
+fn in_order(spans: &[SpanChars]) -> Vec<SpanChars> {
+    let mut sorted = spans.to_vec();
+    sorted.sort_unstable();
+    let mut joined: Vec<SpanChars> = Vec::with_capacity(sorted.len());
+    for span in sorted {
+        match joined.last_mut() {
+            Some(last) if span.start < last.end => last.end = last.end.max(span.end),
+            _ => joined.push(span),
+        }
+    }
+    joined
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn read_line(line: &str, several: SeveralIds) -> Result<(Corpus, ReadReport), Error> {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("x.jsonl");
+        std::fs::write(&path, line).unwrap();
+        let options = ReadOptions {
+            quaero_several_ids: several,
+            ..ReadOptions::default()
+        };
+        read(&path, &options)
+    }
+
+    const LINE: &str = r#"{"doc_id":"7","corpus":"EMEA","split":"dev","text":"Douleur du dos forte","mentions":[
+        {"id":"T1","type":"DISO","spans":[[0,7]],"text":"Douleur","cui":"C1 C2"},
+        {"id":"T2","type":"ANAT","spans":[[11,14],[8,10]],"text":"dos du","cui":null}],"ann":"x"}"#;
+
+    #[test]
+    fn several_codes_are_what_the_options_say() {
+        let line = LINE.replace('\n', " ");
+        for (several, field) in [
+            (SeveralIds::Alternatives, "C1|C2"),
+            (SeveralIds::Composite, "C1+C2"),
+            (SeveralIds::First, "C1"),
+        ] {
+            let (corpus, report) = read_line(&line, several).unwrap();
+            let document = &corpus.documents[0];
+            assert_eq!(document.mentions[0].gold.to_field(), field);
+            assert_eq!(document.mentions[1].text, "du dos");
+            assert_eq!(document.mentions[0].id, "7.T1");
+            assert_eq!(
+                (document.language, document.split),
+                (Language::Fr, Some(Split::Validation))
+            );
+            assert_eq!((report.reordered_spans, report.without_concept), (1, 1));
+        }
+    }
+
+    #[test]
+    fn errors_name_the_place() {
+        let line = LINE.replace('\n', " ");
+        for (line, message) in [
+            (line.replace("[0,7]", "[0,70]"), "x.jsonl:1: span 0-70"),
+            (line.replace("\"Douleur\"", "\"Mal\""), "covers \"Douleur\""),
+            (line.replace("doc_id", "id"), "missing field `doc_id`"),
+        ] {
+            let error = read_line(&line, SeveralIds::First).unwrap_err().to_string();
+            assert!(error.contains(message), "{error}");
+        }
+    }
+}

@@ -1,0 +1,210 @@
+//! Our own runs: a section each, with command and cost.
+
+use std::fs;
+use std::path::Path;
+
+use serde::Deserialize;
+
+use super::read_json;
+use crate::Error;
+use crate::figures::{Bar, ShareCurve, SharePoint};
+use crate::tables::{ArmSummary, Summary, typst};
+
+/// What `results/<experiment>/summary.json` says, as far as the report needs it.
+#[derive(Debug, Clone, Deserialize)]
+pub struct Experiment {
+    /// Name of the folder under `results/`.
+    #[serde(skip)]
+    pub folder: String,
+    /// The experiment's name.
+    pub name: String,
+    /// The question.
+    pub description: String,
+    /// The command that made it.
+    pub command: String,
+    /// The commit it was made from.
+    #[serde(default)]
+    pub git_revision: Option<String>,
+    /// Where it ran.
+    #[serde(default)]
+    pub machine: Option<Machine>,
+    /// One entry per arm.
+    pub arms: Vec<ArmSummary>,
+    /// Where each arm lies in a sweep over a number.
+    #[serde(default)]
+    pub sweep: Vec<SweepPoint>,
+}
+
+/// Where an experiment ran.
+#[derive(Debug, Clone, Deserialize)]
+pub struct Machine {
+    /// Processor.
+    pub cpu: String,
+    /// Number of processors.
+    pub cpus: usize,
+    /// Memory.
+    pub memory_mib: u64,
+}
+
+/// A point of a sweep.
+#[derive(Debug, Clone, Deserialize)]
+pub struct SweepPoint {
+    /// The arm.
+    pub arm: String,
+    /// The line it belongs to.
+    pub line: String,
+    /// The value on the x axis.
+    pub x: f64,
+}
+
+impl Experiment {
+    /// Mentions per second of the slowest arm that says so.
+    pub(super) fn speed(&self) -> Option<Bar> {
+        let value = |arm: &ArmSummary| -> Option<f64> {
+            let cell = arm.budget.iter().find(|(name, _)| name == "mentions/s")?;
+            cell.1.parse().ok().filter(|speed| *speed > 0.0)
+        };
+        let slowest = self.arms.iter().filter_map(value).min_by(f64::total_cmp)?;
+        let machine = self
+            .machine
+            .as_ref()
+            .map_or(String::new(), |m| format!(", {} CPUs", m.cpus));
+        Some(Bar {
+            label: format!("{}{machine} (ours)", self.folder),
+            value: Some(slowest),
+        })
+    }
+}
+
+/// All folders of `results/` with a summary, in alphabetical order.
+pub(super) fn read_all(results: &Path) -> Result<Vec<Experiment>, Error> {
+    let mut folders = Vec::new();
+    for entry in fs::read_dir(results).map_err(Error::io(results))? {
+        folders.push(entry.map_err(Error::io(results))?.path());
+    }
+    folders.sort();
+    let mut experiments = Vec::new();
+    for folder in folders {
+        let path = folder.join("summary.json");
+        if path.is_file() {
+            let mut experiment: Experiment = read_json(&path)?;
+            experiment.folder = folder
+                .file_name()
+                .map_or_else(String::new, |n| n.to_string_lossy().into_owned());
+            experiments.push(experiment);
+        }
+    }
+    Ok(experiments)
+}
+
+/// The sweep over the human share: lines of the experiments that have one.
+pub(super) fn sweep(experiments: &[Experiment]) -> Vec<ShareCurve> {
+    let mut curves: Vec<ShareCurve> = Vec::new();
+    for experiment in experiments.iter().filter(|e| e.folder.contains("human")) {
+        for point in &experiment.sweep {
+            let Some(arm) = experiment.arms.iter().find(|a| a.arm == point.arm) else {
+                continue;
+            };
+            let label = super::tables::strategy_name(&point.line).to_owned();
+            let at = SharePoint {
+                share: point.x,
+                recall: arm.all.mean,
+                ci95: arm.all.ci95,
+            };
+            match curves.iter_mut().find(|c| c.label == label) {
+                Some(curve) => curve.points.push(at),
+                None => curves.push(ShareCurve {
+                    label,
+                    points: vec![at],
+                }),
+            }
+        }
+    }
+    curves
+}
+
+/// A section per experiment.
+pub(super) fn sections(experiments: &[Experiment]) -> Result<String, Error> {
+    if experiments.is_empty() {
+        return Ok("No run of ours is committed yet.\n".to_owned());
+    }
+    let mut text = String::new();
+    for experiment in experiments {
+        text.push_str(&section(experiment)?);
+    }
+    Ok(text)
+}
+
+fn section(experiment: &Experiment) -> Result<String, Error> {
+    let mut summary = Summary {
+        arms: experiment.arms.clone(),
+    };
+    for arm in &mut summary.arms {
+        arm.arm = super::tables::strategy_name(&arm.arm).to_owned();
+    }
+    let machine = experiment.machine.as_ref().map_or_else(
+        || "an unknown machine".to_owned(),
+        |m| {
+            format!(
+                "{}, {} processors, {} GiB",
+                m.cpu,
+                m.cpus,
+                m.memory_mib / 1024
+            )
+        },
+    );
+    let revision = experiment
+        .git_revision
+        .as_deref()
+        .map_or("unknown", |r| &r[..r.len().min(9)]);
+    let picture = format!("/results/{}/recall.svg", experiment.folder);
+    Ok(format!(
+        "== {}\n\n{}\n\n#raw({:?}, block: true)\n\nRevision {}, on {}.\n\n#text(size: 6.5pt)[\n{}]\n\n#figure(image({:?}, width: 100%))\n\n",
+        typst(&experiment.name),
+        typst(experiment.description.trim()),
+        experiment.command,
+        typst(revision),
+        typst(&machine),
+        cost_table(&summary)?.to_typst(),
+        picture,
+    ))
+}
+
+/// Scores with intervals and what they cost; the range over seeds is left to the results folder.
+fn cost_table(summary: &Summary) -> Result<crate::tables::Table, Error> {
+    let score = |a: Option<crate::tables::Aggregate>| match a.filter(|a| a.rows > 0) {
+        None => "–".to_owned(),
+        Some(a) => {
+            let [low, high] = a.ci95.map(super::tables::percent);
+            format!("{} ({low}–{high})", super::tables::percent(a.mean))
+        }
+    };
+    let mut budget: Vec<&str> = Vec::new();
+    for (name, _) in summary.arms.iter().flat_map(|arm| &arm.budget) {
+        if !budget.contains(&name.as_str()) {
+            budget.push(name);
+        }
+    }
+    let columns = ["arm", "seeds", "all (95 %)", "seen (95 %)", "unseen (95 %)"];
+    let columns = columns
+        .into_iter()
+        .chain(budget.iter().copied())
+        .map(str::to_owned);
+    let mut table = crate::tables::Table::new("", columns.collect());
+    for arm in &summary.arms {
+        let value = |name: &&str| {
+            let cell = arm.budget.iter().find(|(n, _)| n == name);
+            cell.map_or("–".to_owned(), |(_, value)| value.clone())
+        };
+        let mut cells = vec![
+            arm.arm.clone(),
+            arm.seeds.len().to_string(),
+            score(Some(arm.all)),
+            score(arm.seen),
+            score(arm.unseen),
+        ];
+        cells.extend(budget.iter().map(value));
+        table.push(cells)?;
+    }
+    Ok(table)
+}

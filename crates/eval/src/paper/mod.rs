@@ -1,0 +1,520 @@
+//! The report's tables, figures and numbers, from committed results.
+//!
+//! ```text
+//! paper/published.json                 what the paper says
+//! results/published/recomputed.json    what the authors' predictions give ([`crate::published`])
+//! results/*/summary.json               what our own runs give
+//!        └─▶ paper/generated/*.typ, *.csv, *.svg, numbers.json ─▶ paper/report.typ ─▶ paper/report.pdf
+//! ```
+//!
+//! A cell without a number says why in a word or two; `paper/report.typ` explains the words.
+
+mod experiments;
+mod tables;
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::path::Path;
+
+use serde::Deserialize;
+
+use crate::Error;
+use crate::figures::{self, Bar, ShareBar};
+use crate::published::{Recomputed, STRATEGIES};
+use crate::tables::{Aggregate, ArmSummary, Summary, Table};
+
+pub use experiments::Experiment;
+
+/// Values that the paper or its repository states, in percent.
+#[derive(Debug, Clone, PartialEq, Deserialize)]
+pub struct Published {
+    /// Where the values come from.
+    pub about: String,
+    /// The main table.
+    pub main: Vec<PublishedRow>,
+    /// Seen and unseen concepts.
+    pub seen_unseen: Vec<SeenUnseen>,
+    /// Ways of composing training data.
+    pub composition: Vec<Composition>,
+    /// The judge's rates.
+    pub judge: Vec<JudgeRow>,
+    /// Judges against the clinician.
+    pub clinician: Vec<ClinicianRow>,
+    /// Share of the human rows at which the full-data score is reached.
+    pub human_share: Vec<HumanShare>,
+    /// Mentions per second.
+    pub efficiency: Vec<Efficiency>,
+}
+
+/// A row of the main table.
+#[derive(Debug, Clone, PartialEq, Deserialize)]
+pub struct PublishedRow {
+    /// The system.
+    pub model: String,
+    /// Recall@1 by corpus.
+    pub scores: BTreeMap<String, f64>,
+}
+
+/// Seen and unseen concepts of one corpus, without and with synthetic data.
+#[derive(Debug, Clone, PartialEq, Deserialize)]
+#[allow(missing_docs)]
+pub struct SeenUnseen {
+    pub corpus: String,
+    pub unseen_without: f64,
+    pub unseen_with: f64,
+    pub seen_without: f64,
+    pub seen_with: f64,
+    pub source: String,
+}
+
+/// One way of composing training data.
+#[derive(Debug, Clone, PartialEq, Deserialize)]
+pub struct Composition {
+    /// One of [`STRATEGIES`].
+    pub strategy: String,
+    /// Recall@1 by corpus, with the checkpoint that the paper uses there.
+    pub scores: BTreeMap<String, f64>,
+    /// The same with the other checkpoint.
+    pub other_checkpoint: BTreeMap<String, f64>,
+}
+
+/// The judge's rates for one system.
+#[derive(Debug, Clone, PartialEq, Deserialize)]
+pub struct JudgeRow {
+    /// The corpus.
+    pub corpus: String,
+    /// `human_only` or `interleaved`.
+    pub system: String,
+    /// Percent by name of the rate ([`crate::JUDGE_RATES`]).
+    pub rates: BTreeMap<String, f64>,
+}
+
+/// A judge against the clinician.
+#[derive(Debug, Clone, PartialEq, Deserialize)]
+pub struct ClinicianRow {
+    /// The judge's column.
+    pub judge: String,
+    /// Percent.
+    pub accuracy: f64,
+    /// Cohen's kappa.
+    pub kappa: f64,
+}
+
+/// Share of the human rows, in percent, that suffices with synthetic data.
+#[derive(Debug, Clone, PartialEq, Deserialize)]
+pub struct HumanShare {
+    /// The corpus.
+    pub corpus: String,
+    /// Percent.
+    pub share: f64,
+}
+
+/// Speed of a system.
+#[derive(Debug, Clone, PartialEq, Deserialize)]
+pub struct Efficiency {
+    /// The system and its machine.
+    pub system: String,
+    /// Mentions per second.
+    pub mentions_per_second: f64,
+}
+
+/// Everything the report is made of.
+#[derive(Debug, Clone)]
+pub struct Sources {
+    /// What the paper says.
+    pub published: Published,
+    /// What the authors' predictions give.
+    pub recomputed: Recomputed,
+    /// What our runs give, by name of the folder.
+    pub experiments: Vec<Experiment>,
+}
+
+impl Sources {
+    /// Reads what is committed.
+    ///
+    /// # Errors
+    /// [`Error::Io`], and [`Error::Damaged`] for a file that is not what it should be.
+    pub fn read(results: &Path, paper: &Path) -> Result<Self, Error> {
+        Ok(Sources {
+            published: read_json(&paper.join("published.json"))?,
+            recomputed: read_json(&results.join("published/recomputed.json"))?,
+            experiments: experiments::read_all(results)?,
+        })
+    }
+
+    /// Writes tables, figures and numbers into a folder, which is emptied of what was generated before.
+    ///
+    /// # Errors
+    /// [`Error::Io`], [`Error::Draw`].
+    pub fn write(&self, folder: &Path) -> Result<usize, Error> {
+        clear(folder)?;
+        let tables = self.tables()?;
+        for (stem, table) in &tables {
+            table.write_as(&folder.join(format!("{stem}.typ")))?;
+            table.write_as(&folder.join(format!("{stem}.csv")))?;
+        }
+        put(
+            &folder.join("experiments.typ"),
+            &experiments::sections(&self.experiments)?,
+        )?;
+        let numbers = serde_json::to_string_pretty(&self.numbers()?).unwrap_or_default();
+        put(&folder.join("numbers.json"), &(numbers + "\n"))?;
+        self.draw(folder)?;
+        Ok(tables.len())
+    }
+
+    fn draw(&self, folder: &Path) -> Result<(), Error> {
+        for corpus in ["MEDLINE", "SPACCC"] {
+            let summary = self.composition_summary(corpus);
+            figures::recall_by_strategy(
+                &summary,
+                folder,
+                &format!("composition_{}", corpus.to_lowercase()),
+            )?;
+        }
+        self.draw_judge(folder)?;
+        self.draw_confidence(folder)?;
+        figures::bars("mentions per second", &self.speeds(), folder, "efficiency")?;
+        let sweep = experiments::sweep(&self.experiments);
+        if !sweep.is_empty() {
+            figures::human_share(&sweep, folder, "human_share")?;
+        }
+        // The document takes the SVG; PNG copies would only double the folder.
+        for entry in fs::read_dir(folder).map_err(Error::io(folder))? {
+            let path = entry.map_err(Error::io(folder))?.path();
+            match path.extension().and_then(|e| e.to_str()) {
+                Some("png") => fs::remove_file(&path).map_err(Error::io(&path))?,
+                Some("svg") => name_font(&path)?,
+                _ => {}
+            }
+        }
+        Ok(())
+    }
+
+    /// The ablation of one corpus in the form that the figure of strategies takes.
+    fn composition_summary(&self, corpus: &str) -> Summary {
+        let mut arms = Vec::new();
+        for strategy in STRATEGIES {
+            let Some(report) = self.recomputed.ablation(corpus, strategy, true) else {
+                continue;
+            };
+            let part = |rows, recall, ci95| Aggregate {
+                rows,
+                mean: recall,
+                min: recall,
+                max: recall,
+                ci95,
+            };
+            let stratum = |s: &crate::Stratum| part(s.rows, s.recall_at_1, s.ci95);
+            arms.push(ArmSummary {
+                arm: tables::strategy_name(strategy).to_owned(),
+                seeds: vec![42],
+                all: part(report.rows, report.recall_at_1, report.ci95),
+                seen: report.seen.as_ref().map(stratum),
+                unseen: report.unseen.as_ref().map(stratum),
+                budget: Vec::new(),
+            });
+        }
+        Summary { arms }
+    }
+
+    fn draw_judge(&self, folder: &Path) -> Result<(), Error> {
+        let parts = ["strict", "exact", "broad", "narrow", "no_relation"];
+        let mut bars = Vec::new();
+        for corpus in crate::published::CORPORA {
+            for (strategy, system) in [("human_only", "without"), ("interleaved", "with SynCABEL")]
+            {
+                let Some(report) = self.recomputed.main(corpus, strategy) else {
+                    continue;
+                };
+                let share = |part: &&str| report.judge_rates.get(*part).map_or(0.0, |r| r.rate);
+                bars.push(ShareBar {
+                    label: format!("{corpus}, {system}"),
+                    parts: parts.iter().map(share).collect(),
+                });
+            }
+        }
+        let names = [
+            "strict",
+            "exact",
+            "broad or partial",
+            "narrow",
+            "no relation",
+        ];
+        figures::stacked_shares(&names, &bars, folder, "judge").map(|_| ())
+    }
+
+    fn draw_confidence(&self, folder: &Path) -> Result<(), Error> {
+        let Some(report) = self.recomputed.main("SPACCC", "interleaved") else {
+            return Ok(());
+        };
+        let mut bins = Vec::new();
+        let mut risks = Vec::new();
+        for score in &report.scores {
+            risks.push((score.column.as_str(), score.risk_coverage.as_slice()));
+            bins.extend(
+                score
+                    .calibration
+                    .as_ref()
+                    .map(|c| (score.column.as_str(), c)),
+            );
+        }
+        figures::reliability(&bins, folder, "reliability")?;
+        figures::risk_coverage(&risks, folder, "risk_coverage").map(|_| ())
+    }
+
+    fn speeds(&self) -> Vec<Bar> {
+        let published = self.published.efficiency.iter().map(|e| Bar {
+            label: format!("{} (paper)", e.system),
+            value: Some(e.mentions_per_second),
+        });
+        let ours = self.experiments.iter().filter_map(Experiment::speed);
+        published.chain(ours).collect()
+    }
+
+    /// Numbers that the text of the report quotes.
+    fn numbers(&self) -> Result<BTreeMap<String, String>, Error> {
+        let mut numbers = BTreeMap::new();
+        let sweep = !experiments::sweep(&self.experiments).is_empty();
+        numbers.insert(
+            "has_sweep".to_owned(),
+            if sweep { "yes" } else { "no" }.to_owned(),
+        );
+        for row in &self.published.composition {
+            for (corpus, value) in &row.scores {
+                numbers.insert(
+                    format!("paper_{corpus}_{}", row.strategy).to_lowercase(),
+                    format!("{value:.1}"),
+                );
+            }
+            for (corpus, value) in &row.other_checkpoint {
+                numbers.insert(
+                    format!("paper_{corpus}_{}_other", row.strategy).to_lowercase(),
+                    format!("{value:.1}"),
+                );
+            }
+        }
+        for comparison in &self.recomputed.comparisons {
+            let key = comparison.second.trim_end_matches(".tsv.gz").to_lowercase();
+            let [low, high] = comparison.comparison.difference_ci95.map(tables::percent);
+            numbers.insert(
+                format!("gain_{key}"),
+                tables::percent(comparison.comparison.difference),
+            );
+            numbers.insert(format!("gain_{key}_low"), low);
+            numbers.insert(format!("gain_{key}_high"), high);
+        }
+        for system in &self.recomputed.systems {
+            let how = if system.guided { "guided" } else { "unguided" };
+            let kind = if system.main { "main" } else { "ablation" };
+            let key = format!("{}_{}_{how}_{kind}", system.corpus, system.strategy).to_lowercase();
+            let report = &system.report;
+            let mut put = |name: &str, value: String| {
+                numbers.insert(format!("{key}_{name}"), value);
+            };
+            put("rows", report.rows.to_string());
+            put("recall", tables::percent(report.recall_at_1));
+            put("low", tables::percent(report.ci95[0]));
+            put("high", tables::percent(report.ci95[1]));
+            if let (Some(seen), Some(unseen)) = (&report.seen, &report.unseen) {
+                put("seen", tables::percent(seen.recall_at_1));
+                put("unseen", tables::percent(unseen.recall_at_1));
+            }
+            for (kind, stratum) in report.strata.get("gold").into_iter().flatten() {
+                put(&format!("{kind}_rows"), stratum.rows.to_string());
+                put(
+                    &format!("{kind}_recall"),
+                    tables::percent(stratum.recall_at_1),
+                );
+            }
+            for score in &report.scores {
+                let column = if score.column == "Prediction_score" {
+                    "score"
+                } else {
+                    "beam"
+                };
+                put(&format!("{column}_zeros"), score.zeros.to_string());
+                let share = score.zeros as f64 / report.rows as f64;
+                put(&format!("{column}_zero_share"), tables::percent(share));
+                put(&format!("{column}_aurc"), format!("{:.3}", score.aurc));
+                if let Some(c) = &score.calibration {
+                    put(&format!("{column}_ece"), format!("{:.3}", c.ece));
+                    put(
+                        &format!("{column}_lowest_bin"),
+                        tables::percent(c.bins[0].accuracy),
+                    );
+                }
+            }
+        }
+        Ok(numbers)
+    }
+
+    fn tables(&self) -> Result<Vec<(&'static str, Table)>, Error> {
+        Ok(vec![
+            ("main", tables::main(self)?),
+            ("seen_unseen", tables::seen_unseen(self)?),
+            ("composition", tables::composition(self)?),
+            ("composition_ours", tables::composition_ours(self)?),
+            ("judge", tables::judge(self)?),
+            ("clinician", tables::clinician(self)?),
+            ("strata", tables::strata(self)?),
+            ("comparisons", tables::comparisons(self)?),
+            ("confidence", tables::confidence(self)?),
+        ])
+    }
+}
+
+fn read_json<T: for<'de> Deserialize<'de>>(path: &Path) -> Result<T, Error> {
+    let text = fs::read_to_string(path).map_err(Error::io(path))?;
+    serde_json::from_str(&text).map_err(|error| Error::Damaged {
+        path: path.to_path_buf(),
+        reason: error.to_string(),
+    })
+}
+
+/// Names the font that the figures are measured with; Typst knows no generic families.
+fn name_font(path: &Path) -> Result<(), Error> {
+    let text = fs::read_to_string(path).map_err(Error::io(path))?;
+    put(
+        path,
+        &text.replace("font-family=\"sans-serif\"", "font-family=\"Roboto\""),
+    )
+}
+
+fn put(path: &Path, text: &str) -> Result<(), Error> {
+    fs::write(path, text).map_err(Error::io(path))
+}
+
+/// Makes a folder, or takes away the files in it that this module writes.
+fn clear(folder: &Path) -> Result<(), Error> {
+    fs::create_dir_all(folder).map_err(Error::io(folder))?;
+    for entry in fs::read_dir(folder).map_err(Error::io(folder))? {
+        let path = entry.map_err(Error::io(folder))?.path();
+        let ours = path.extension().and_then(|e| e.to_str());
+        if matches!(ours, Some("typ" | "csv" | "svg" | "png" | "json")) {
+            fs::remove_file(&path).map_err(Error::io(&path))?;
+        }
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn repository() -> &'static Path {
+        Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/../.."))
+    }
+
+    #[test]
+    fn the_report_is_made_from_what_is_committed() {
+        let repository = repository();
+        let sources =
+            Sources::read(&repository.join("results"), &repository.join("paper")).unwrap();
+        let folder = tempfile::tempdir().unwrap();
+        let tables = sources.write(folder.path()).unwrap();
+        let read = |name: &str| fs::read_to_string(folder.path().join(name)).unwrap();
+        assert_eq!(tables, 9);
+        let main = read("main.csv");
+        assert!(
+            main.contains("\"Llama-3-8B, guided, SynCABEL\",75.4,no file,79.7,79.7"),
+            "{main}"
+        );
+        assert!(read("seen_unseen.csv").contains("SPACCC,20.8,20.8,30.2,30.2"));
+        assert!(read("composition.csv").contains("24.9"));
+        assert!(
+            read("numbers.json").contains("\"spaccc_interleaved_guided_main_recall\": \"67.0\"")
+        );
+        assert!(read("experiments.typ").contains("quickstart"));
+        for figure in [
+            "composition_spaccc",
+            "judge",
+            "reliability",
+            "risk_coverage",
+            "efficiency",
+        ] {
+            assert!(
+                folder.path().join(format!("{figure}.svg")).is_file(),
+                "{figure}"
+            );
+        }
+        let again = tempfile::tempdir().unwrap();
+        sources.write(again.path()).unwrap();
+        for entry in fs::read_dir(folder.path()).unwrap() {
+            let path = entry.unwrap().path();
+            let other = again.path().join(path.file_name().unwrap());
+            assert_eq!(
+                fs::read(&path).unwrap(),
+                fs::read(other).unwrap(),
+                "{}",
+                path.display()
+            );
+        }
+    }
+
+    #[test]
+    fn what_is_published_is_what_is_recomputed() {
+        let repository = repository();
+        let sources =
+            Sources::read(&repository.join("results"), &repository.join("paper")).unwrap();
+        let round = |x: f64| (x * 1000.0).round() / 10.0;
+        let mut compared = 0;
+        for row in &sources.published.judge {
+            let Some(report) = sources.recomputed.main(&row.corpus, &row.system) else {
+                continue;
+            };
+            for (name, expected) in &row.rates {
+                assert_eq!(
+                    round(report.judge_rates[name].rate),
+                    *expected,
+                    "{} {name}",
+                    row.corpus
+                );
+                compared += 1;
+            }
+        }
+        for row in &sources.published.composition {
+            for (corpus, expected) in &row.scores {
+                if let Some(report) = sources.recomputed.ablation(corpus, &row.strategy, true) {
+                    assert_eq!(
+                        round(report.recall_at_1),
+                        *expected,
+                        "{corpus} {}",
+                        row.strategy
+                    );
+                    compared += 1;
+                }
+            }
+        }
+        for row in &sources.published.seen_unseen {
+            let [Some(without), Some(with)] = ["human_only", "interleaved"]
+                .map(|strategy| sources.recomputed.main(&row.corpus, strategy))
+            else {
+                continue;
+            };
+            let part = |s: &Option<crate::Stratum>| round(s.as_ref().unwrap().recall_at_1);
+            assert_eq!(
+                [
+                    part(&without.unseen),
+                    part(&with.unseen),
+                    part(&without.seen),
+                    part(&with.seen)
+                ],
+                [
+                    row.unseen_without,
+                    row.unseen_with,
+                    row.seen_without,
+                    row.seen_with
+                ],
+                "{}",
+                row.corpus
+            );
+            compared += 4;
+        }
+        assert_eq!(
+            compared,
+            24 + 10 + 8,
+            "the files of MEDLINE and SPACCC are all there"
+        );
+    }
+}

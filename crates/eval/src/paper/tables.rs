@@ -1,0 +1,393 @@
+//! The report's tables: published, recomputed, ours.
+
+use super::Sources;
+use crate::published::{CORPORA, STRATEGIES};
+use crate::tables::Table;
+use crate::{Error, bootstrap::Interval};
+use crate::{EvalReport, JUDGE_RATES, Stratum};
+
+/// Why a recomputed cell is empty: the authors' predictions are not among the files at hand.
+const NO_FILE: &str = "no file";
+/// Why one of ours is empty: the terminology is licensed and was not at hand.
+const NO_KB: &str = "no KB";
+/// Why one of ours is empty: it has not been run yet.
+const NOT_RUN: &str = "not run";
+
+pub(super) fn percent(fraction: f64) -> String {
+    format!("{:.1}", 100.0 * fraction)
+}
+
+fn with_interval(fraction: f64, ci95: Interval) -> String {
+    let [low, high] = ci95.map(percent);
+    format!("{} ({low}–{high})", percent(fraction))
+}
+
+fn table(title: &str, columns: &[&str]) -> Table {
+    Table::new(title, columns.iter().map(|c| (*c).to_owned()).collect())
+}
+
+pub(super) fn strategy_name(strategy: &str) -> &str {
+    match strategy {
+        "human_only" => "Human only",
+        "synthetic_only" => "Synthetic only",
+        "combined" => "Combined",
+        "pretrain_then_human" => "Synthetic, then human",
+        "interleaved" => "Interleaved",
+        other => other,
+    }
+}
+
+fn corpus_name(corpus: &str) -> &str {
+    match corpus {
+        "MM" => "MedMentions",
+        other => other,
+    }
+}
+
+/// The released file that a row of the main table comes from.
+fn recomputed_row<'s>(sources: &'s Sources, model: &str, corpus: &str) -> Option<&'s EvalReport> {
+    match model {
+        "Llama-3-8B" => sources.recomputed.ablation(corpus, "human_only", false),
+        "Llama-3-8B, guided" => sources.recomputed.main(corpus, "human_only"),
+        "Llama-3-8B, guided, SynCABEL" => sources.recomputed.main(corpus, "interleaved"),
+        _ => None,
+    }
+}
+
+pub(super) fn main(sources: &Sources) -> Result<Table, Error> {
+    let mut columns = vec!["system".to_owned()];
+    for corpus in CORPORA {
+        columns.push(format!("{} paper", corpus_name(corpus)));
+        columns.push("recomputed".to_owned());
+    }
+    columns.push("ours".to_owned());
+    let mut table = Table::new("Recall@1 in percent", columns);
+    for row in &sources.published.main {
+        let mut cells = vec![row.model.clone()];
+        for corpus in CORPORA {
+            cells.push(
+                row.scores
+                    .get(corpus)
+                    .map_or(String::new(), |v| format!("{v:.1}")),
+            );
+            let recomputed = recomputed_row(sources, &row.model, corpus);
+            cells.push(recomputed.map_or(NO_FILE.to_owned(), |r| percent(r.recall_at_1)));
+        }
+        cells.push(NO_KB.to_owned());
+        table.push(cells)?;
+    }
+    Ok(table)
+}
+
+pub(super) fn seen_unseen(sources: &Sources) -> Result<Table, Error> {
+    let mut table = table(
+        "Recall@1 on seen and unseen concepts, in percent",
+        &[
+            "corpus",
+            "unseen, without: paper",
+            "recomputed",
+            "unseen, with: paper",
+            "recomputed",
+            "seen, without: paper",
+            "recomputed",
+            "seen, with: paper",
+            "recomputed",
+            "ours",
+        ],
+    );
+    for row in &sources.published.seen_unseen {
+        let part = |strategy: &str, seen: bool| -> String {
+            let report = sources.recomputed.main(&row.corpus, strategy);
+            let part = report.and_then(|r| {
+                if seen {
+                    r.seen.as_ref()
+                } else {
+                    r.unseen.as_ref()
+                }
+            });
+            part.map_or(NO_FILE.to_owned(), |s: &Stratum| percent(s.recall_at_1))
+        };
+        let paper = |value: f64| format!("{value:.1}");
+        table.push(vec![
+            row.corpus.clone(),
+            paper(row.unseen_without),
+            part("human_only", false),
+            paper(row.unseen_with),
+            part("interleaved", false),
+            paper(row.seen_without),
+            part("human_only", true),
+            paper(row.seen_with),
+            part("interleaved", true),
+            NO_KB.to_owned(),
+        ])?;
+    }
+    Ok(table)
+}
+
+pub(super) fn composition(sources: &Sources) -> Result<Table, Error> {
+    let mut table = table(
+        "Recall@1 by composition of the training data, in percent",
+        &[
+            "composition",
+            "EMEA paper",
+            "other checkpoint",
+            "MEDLINE paper",
+            "recomputed (95 %)",
+            "SPACCC paper",
+            "recomputed (95 %)",
+            "MedMentions paper",
+        ],
+    );
+    for row in &sources.published.composition {
+        let paper = |corpus: &str| {
+            row.scores
+                .get(corpus)
+                .map_or("not known".to_owned(), |v| format!("{v:.1}"))
+        };
+        let ours = |corpus: &str| {
+            let report = sources.recomputed.ablation(corpus, &row.strategy, true);
+            report.map_or(NO_FILE.to_owned(), |r| with_interval(r.recall_at_1, r.ci95))
+        };
+        table.push(vec![
+            strategy_name(&row.strategy).to_owned(),
+            paper("EMEA"),
+            row.other_checkpoint
+                .get("EMEA")
+                .map_or(String::new(), |v| format!("{v:.1}")),
+            paper("MEDLINE"),
+            ours("MEDLINE"),
+            paper("SPACCC"),
+            ours("SPACCC"),
+            paper("MM"),
+        ])?;
+    }
+    Ok(table)
+}
+
+/// Our runs by strategy: one line per experiment that has at least two of them.
+pub(super) fn composition_ours(sources: &Sources) -> Result<Table, Error> {
+    let mut columns = vec!["experiment".to_owned(), "mentions".to_owned()];
+    columns.extend(STRATEGIES.iter().map(|s| strategy_name(s).to_owned()));
+    let mut table = Table::new(
+        "Our runs: recall@1, all / unseen concepts, in percent",
+        columns,
+    );
+    for experiment in &sources.experiments {
+        let arms = STRATEGIES.map(|strategy| experiment.arms.iter().find(|a| a.arm == strategy));
+        if arms.iter().flatten().count() < 2 {
+            continue;
+        }
+        let rows = arms.iter().flatten().next().map_or(0, |a| a.all.rows);
+        let mut cells = vec![experiment.name.clone(), rows.to_string()];
+        cells.extend(arms.map(|arm| match arm {
+            None => NOT_RUN.to_owned(),
+            Some(arm) => {
+                let unseen = arm.unseen.map_or("–".to_owned(), |u| percent(u.mean));
+                format!("{} / {unseen}", percent(arm.all.mean))
+            }
+        }));
+        table.push(cells)?;
+    }
+    if table.rows().is_empty() {
+        let mut cells = vec!["none yet".to_owned(), String::new()];
+        cells.extend(STRATEGIES.map(|_| NOT_RUN.to_owned()));
+        table.push(cells)?;
+    }
+    Ok(table)
+}
+
+pub(super) fn judge(sources: &Sources) -> Result<Table, Error> {
+    let mut columns = vec!["corpus".to_owned(), "system".to_owned()];
+    for rate in JUDGE_RATES {
+        columns.push(format!("{} paper", rate.replace('_', " ")));
+        columns.push("recomputed".to_owned());
+    }
+    let mut table = Table::new("The judge's rates, in percent of all mentions", columns);
+    for row in &sources.published.judge {
+        let system = if row.system == "human_only" {
+            "without"
+        } else {
+            "with"
+        };
+        let mut cells = vec![row.corpus.clone(), system.to_owned()];
+        let report = sources.recomputed.main(&row.corpus, &row.system);
+        for rate in JUDGE_RATES {
+            cells.push(
+                row.rates
+                    .get(rate)
+                    .map_or(String::new(), |v| format!("{v:.1}")),
+            );
+            let ours = report.and_then(|r| r.judge_rates.get(rate));
+            cells.push(ours.map_or(NO_FILE.to_owned(), |r| percent(r.rate)));
+        }
+        table.push(cells)?;
+    }
+    Ok(table)
+}
+
+pub(super) fn clinician(sources: &Sources) -> Result<Table, Error> {
+    let mut table = table(
+        "Judges against the clinician, 145 mismatches of SPACCC",
+        &[
+            "judge",
+            "accuracy paper",
+            "recomputed (95 %)",
+            "kappa paper",
+            "recomputed (95 %)",
+        ],
+    );
+    for row in &sources.published.clinician {
+        let found = sources
+            .recomputed
+            .clinician
+            .iter()
+            .find(|c| c.judge == row.judge);
+        let [accuracy, kappa] = match found.map(|c| &c.agreement) {
+            None => [NO_FILE.to_owned(), NO_FILE.to_owned()],
+            Some(a) => {
+                let [low, high] = a.kappa_ci95.unwrap_or([a.kappa; 2]);
+                [
+                    with_interval(a.accuracy, a.accuracy_ci95.unwrap_or([a.accuracy; 2])),
+                    format!("{:.3} ({low:.2}–{high:.2})", a.kappa),
+                ]
+            }
+        };
+        table.push(vec![
+            row.judge.clone(),
+            format!("{:.1}", row.accuracy),
+            accuracy,
+            format!("{:.3}", row.kappa),
+            kappa,
+        ])?;
+    }
+    Ok(table)
+}
+
+/// Every partition, without and with synthetic data, for both corpora that are at hand.
+pub(super) fn strata(sources: &Sources) -> Result<Table, Error> {
+    let mut table = table(
+        "Recall@1 by stratum, recomputed, in percent",
+        &[
+            "stratum",
+            "MEDLINE mentions",
+            "without",
+            "with",
+            "SPACCC mentions",
+            "without",
+            "with",
+        ],
+    );
+    let report = |corpus: &str, strategy: &str| sources.recomputed.main(corpus, strategy);
+    let Some(base) = report("SPACCC", "interleaved") else {
+        return Ok(table);
+    };
+    for (partition, parts) in &base.strata {
+        for part in parts.keys() {
+            let stratum = |corpus, strategy| -> Option<&Stratum> {
+                report(corpus, strategy)?.strata.get(partition)?.get(part)
+            };
+            let mut cells = vec![format!(
+                "{}: {}",
+                partition.replace('_', " "),
+                part.replace('_', " ")
+            )];
+            for corpus in ["MEDLINE", "SPACCC"] {
+                let rows = stratum(corpus, "human_only").map_or(0, |s| s.rows);
+                cells.push(rows.to_string());
+                for strategy in ["human_only", "interleaved"] {
+                    let value = stratum(corpus, strategy).map(|s| percent(s.recall_at_1));
+                    cells.push(value.unwrap_or_else(|| "–".to_owned()));
+                }
+            }
+            table.push(cells)?;
+        }
+    }
+    Ok(table)
+}
+
+pub(super) fn comparisons(sources: &Sources) -> Result<Table, Error> {
+    let mut table = table(
+        "Paired differences to human data alone, in points",
+        &[
+            "corpus",
+            "file",
+            "difference (95 %)",
+            "p bootstrap",
+            "p McNemar",
+        ],
+    );
+    for c in &sources.recomputed.comparisons {
+        let points = |x: f64| format!("{:+.1}", 100.0 * x);
+        let [low, high] = c.comparison.difference_ci95.map(points);
+        let p = |p: f64| {
+            if p < 0.001 {
+                "< 0.001".to_owned()
+            } else {
+                format!("{p:.3}")
+            }
+        };
+        table.push(vec![
+            c.corpus.clone(),
+            c.second.trim_end_matches(".tsv.gz").to_owned(),
+            format!("{} ({low} to {high})", points(c.comparison.difference)),
+            p(c.p_bootstrap_holm),
+            p(c.p_mcnemar_holm),
+        ])?;
+    }
+    for c in &sources.recomputed.not_comparable {
+        table.push(vec![
+            c.corpus.clone(),
+            c.second.trim_end_matches(".tsv.gz").to_owned(),
+            "not paired: other ids or gold".to_owned(),
+            "–".to_owned(),
+            "–".to_owned(),
+        ])?;
+    }
+    Ok(table)
+}
+
+pub(super) fn confidence(sources: &Sources) -> Result<Table, Error> {
+    let mut table = table(
+        "What the two released score columns are worth",
+        &[
+            "corpus",
+            "system",
+            "score",
+            "zero rows",
+            "best F1, %",
+            "risk-coverage area (perfect)",
+            "calibration error",
+        ],
+    );
+    for system in sources
+        .recomputed
+        .systems
+        .iter()
+        .filter(|s| s.main || !s.guided)
+    {
+        let name = match (system.guided, system.strategy.as_str()) {
+            (false, _) => "unguided, without",
+            (true, "human_only") => "guided, without",
+            (true, _) => "guided, with",
+        };
+        for score in &system.report.scores {
+            table.push(vec![
+                system.corpus.clone(),
+                name.to_owned(),
+                score.column.clone(),
+                format!(
+                    "{} ({} %)",
+                    score.zeros,
+                    percent(score.zeros as f64 / system.report.rows as f64)
+                ),
+                percent(score.best_f1.f1),
+                format!("{:.3} ({:.3})", score.aurc, score.aurc_optimal),
+                score
+                    .calibration
+                    .as_ref()
+                    .map_or("–".to_owned(), |c| format!("{:.3}", c.ece)),
+            ])?;
+        }
+    }
+    Ok(table)
+}

@@ -1,0 +1,128 @@
+//! Parts of the test set that are reported on their own.
+//!
+//! | partition | parts | decided by |
+//! |---|---|---|
+//! | `concept` | `seen`, `unseen` | gold concept in the training data ([`crate::SeenRule`]) |
+//! | `mention` | `seen`, `unseen` | mention string in the training data, capitals and all |
+//! | `pair` | `seen`, `unseen` | mention string annotated with that concept in the training data |
+//! | `frequent_concept` | `top_100`, `other` | concept among the hundred most frequent of the training data |
+//! | `frequent_mention` | `top_100`, `other` | mention string among the hundred most frequent |
+//! | `target_name` | `equal`, `different` | mention is the target name (column `annotation`), capitals aside |
+//! | `words` | `1`, `2`, `3`, `4+` | words of the mention, by white space |
+//! | `abbreviation` | `yes`, `no` | [`is_abbreviation`] |
+//! | `repeated_concept` | `yes`, `no` | concept at least twice in the document, among scored mentions |
+//! | `gold` | `simple`, `composite` | gold has several parts |
+
+use crate::score::Outcome;
+
+/// Longest abbreviation, in characters.
+const ABBREVIATION_CHARS: usize = 10;
+
+/// What a mention string looks like.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Surface {
+    /// Words by white space, 4 standing for four and more.
+    pub words: u8,
+    /// Whether it is an abbreviation.
+    pub abbreviation: bool,
+}
+
+impl Surface {
+    pub(crate) fn of(mention: &str) -> Self {
+        Surface {
+            words: mention.split_whitespace().take(4).count().max(1) as u8,
+            abbreviation: is_abbreviation(mention),
+        }
+    }
+}
+
+/// Whether a mention is an abbreviation by its looks: one word of at most ten characters (letters, digits, and the signs
+/// `. - / & +`), that begins with a letter or digit, has at least two capitals, and no more small letters than capitals.
+///
+/// ```
+/// use syncabel_eval::strata::is_abbreviation;
+/// assert!(["HD", "COVID-19", "mRNA", "T.A.C.", "PaCO2"].into_iter().all(is_abbreviation));
+/// assert!(!["Asthma", "HD disease", "pH", "IgG levels", "+--", ""].into_iter().any(is_abbreviation));
+/// ```
+pub fn is_abbreviation(mention: &str) -> bool {
+    let mention = mention.trim();
+    let allowed = |c: char| c.is_alphanumeric() || matches!(c, '.' | '-' | '/' | '&' | '+');
+    let capitals = mention.chars().filter(|c| c.is_uppercase()).count();
+    let small = mention.chars().filter(|c| c.is_lowercase()).count();
+    mention.chars().count() <= ABBREVIATION_CHARS
+        && mention.chars().all(allowed)
+        && mention.starts_with(char::is_alphanumeric)
+        && capitals >= 2
+        && small <= capitals
+}
+
+/// A way of cutting the test set into parts.
+pub(crate) struct Partition {
+    pub(crate) name: &'static str,
+    pub(crate) parts: &'static [&'static str],
+    /// Which part a mention belongs to; `None` where it cannot be told.
+    pub(crate) part: fn(&Outcome) -> Option<usize>,
+}
+
+/// First where `yes`, second where not.
+fn first_if(yes: bool) -> usize {
+    usize::from(!yes)
+}
+
+pub(crate) const SEEN: [&str; 2] = ["seen", "unseen"];
+const FREQUENT: [&str; 2] = ["top_100", "other"];
+const YES: [&str; 2] = ["yes", "no"];
+
+/// All partitions; the first two are also reported under names of their own.
+pub(crate) const PARTITIONS: [Partition; 10] = [
+    Partition {
+        name: "concept",
+        parts: &SEEN,
+        part: |o| o.seen.map(first_if),
+    },
+    Partition {
+        name: "mention",
+        parts: &SEEN,
+        part: |o| o.seen_mention.map(first_if),
+    },
+    Partition {
+        name: "pair",
+        parts: &SEEN,
+        part: |o| o.seen_pair.map(first_if),
+    },
+    Partition {
+        name: "frequent_concept",
+        parts: &FREQUENT,
+        part: |o| o.frequent_concept.map(first_if),
+    },
+    Partition {
+        name: "frequent_mention",
+        parts: &FREQUENT,
+        part: |o| o.frequent_mention.map(first_if),
+    },
+    Partition {
+        name: "target_name",
+        parts: &["equal", "different"],
+        part: |o| o.equals_target.map(first_if),
+    },
+    Partition {
+        name: "words",
+        parts: &["1", "2", "3", "4+"],
+        part: |o| Some(usize::from(o.surface.words) - 1),
+    },
+    Partition {
+        name: "abbreviation",
+        parts: &YES,
+        part: |o| Some(first_if(o.surface.abbreviation)),
+    },
+    Partition {
+        name: "repeated_concept",
+        parts: &YES,
+        part: |o| Some(first_if(o.repeated)),
+    },
+    Partition {
+        name: "gold",
+        parts: &["simple", "composite"],
+        part: |o| Some(usize::from(o.composite)),
+    },
+];
