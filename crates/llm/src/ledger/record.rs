@@ -145,7 +145,7 @@ impl<'a> SentMessage<'a> {
         let by_key = message.role == Role::System;
         SentMessage {
             role: message.role,
-            content: (!by_key).then(|| Cow::Borrowed(message.content.as_str())),
+            content: (!by_key).then_some(Cow::Borrowed(message.content.as_str())),
             text: by_key.then(|| Key::of(message.content.as_bytes())),
         }
     }
