@@ -48,6 +48,7 @@ pub fn transplant(
         selection,
         sentences_per_concept: per_concept,
         seed,
+        ..SynthOptions::default()
     };
     let contexts = TrainSentences::from_corpus(train, kb, &human::mark_options(corpus))?;
     let (corpus, report) = synthesise(&Transplant, kb, &contexts, &options)?;

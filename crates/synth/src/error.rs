@@ -107,4 +107,12 @@ pub enum Error {
         /// What the system says.
         source: std::io::Error,
     },
+    /// The tasks beside a ledger cannot be read.
+    #[error("{}: {reason}", path.display())]
+    Tasks {
+        /// The file.
+        path: std::path::PathBuf,
+        /// What is wrong and the way out.
+        reason: String,
+    },
 }

@@ -25,15 +25,18 @@
 mod answer;
 mod contexts;
 mod error;
+mod export;
 mod generator;
 mod openai;
 mod prompt;
+pub mod quality;
 mod run;
 mod selection;
 pub mod transplant;
 
 pub use contexts::{ContextCounts, Sentence, TrainSentences};
 pub use error::Error;
+pub use export::{Export, ExportedTask, export};
 pub use generator::{Batch, Deliver, Draft, DraftMention, Failure, Generator, Task};
 pub use openai::{ModelOptions, OpenAi, PURPOSE, Plan, Watch};
 pub use prompt::{PromptOptions, Prompts, marker};

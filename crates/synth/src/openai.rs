@@ -12,15 +12,16 @@ use std::path::PathBuf;
 use std::sync::Mutex;
 
 use serde::{Deserialize, Serialize};
+use syncabel_corpus::Language;
 use syncabel_llm::{
     ChatAnswer, ChatBackend, ChatRequest, Jobs, Ledger, Message, Outcome, Progress, Role,
     RunOptions, Sampling, Verdict, run,
 };
 
-use crate::Error;
 use crate::answer::sentences;
 use crate::generator::{Batch, Deliver, Draft, Failure, Generator};
 use crate::prompt::Prompts;
+use crate::{Error, export};
 
 /// Purpose of the ledgers that hold generated sentences.
 pub const PURPOSE: &str = "synth";
@@ -104,6 +105,11 @@ impl<'a> OpenAi<'a> {
         }
     }
 
+    /// Language of prompts and sentences.
+    pub(crate) fn language(&self) -> Language {
+        self.prompts.language()
+    }
+
     fn stopped(&self, reason: impl ToString) -> Error {
         Error::Stopped {
             generator: self.name().to_owned(),
@@ -127,6 +133,7 @@ impl Generator for OpenAi<'_> {
         };
         let mut watch = self.watch.lock().unwrap_or_else(|e| e.into_inner());
         let finished = run(self.backend, &ledger, &jobs, &self.run, &mut **watch)?;
+        export::write_tasks(&self.ledger, self, batch, &finished)?;
         if finished.pending > 0 {
             return Err(self.stopped(format!(
                 "{} of {} concepts have no complete answer yet; the same command goes on where this one ended",
@@ -136,7 +143,10 @@ impl Generator for OpenAi<'_> {
         }
         for task in 0..batch.tasks.len() {
             let answer = match finished.outcome(&ledger, task)? {
-                Outcome::Accepted(answers) => Ok(jobs.drafts(&answers)),
+                Outcome::Accepted(answers) => {
+                    let wanted = batch.sentences_per_concept;
+                    Ok(drafts(&answers, self.prompts.language(), wanted))
+                }
                 Outcome::Failed { reason, answers } => Err(Failure {
                     reason,
                     last_answer: answers.into_iter().last().map(|answer| answer.text),
@@ -149,6 +159,17 @@ impl Generator for OpenAi<'_> {
     }
 }
 
+/// What counts in the answers so far, at most as many as are wanted.
+pub(crate) fn drafts(answers: &[ChatAnswer], language: Language, wanted: usize) -> Vec<Draft> {
+    let mut kept = Vec::new();
+    for answer in answers {
+        let more = sentences(&answer.text, language, &kept);
+        kept.extend(more);
+    }
+    kept.truncate(wanted);
+    kept
+}
+
 /// The tasks of a batch as jobs.
 struct Concepts<'a> {
     batch: &'a Batch<'a>,
@@ -157,17 +178,6 @@ struct Concepts<'a> {
 }
 
 impl Concepts<'_> {
-    /// What counts in the answers so far, at most as many as are wanted.
-    fn drafts(&self, answers: &[ChatAnswer]) -> Vec<Draft> {
-        let mut kept = Vec::new();
-        for answer in answers {
-            let more = sentences(&answer.text, self.prompts.language(), &kept);
-            kept.extend(more);
-        }
-        kept.truncate(self.batch.sentences_per_concept);
-        kept
-    }
-
     fn ask(&self, job: usize, kept: &[String], attempt: usize) -> ChatRequest {
         let task = &self.batch.tasks[job];
         let count = self.batch.sentences_per_concept - kept.len();
@@ -203,7 +213,7 @@ impl Jobs for Concepts<'_> {
 
     fn verdict(&self, job: usize, answers: &[ChatAnswer]) -> Verdict {
         let wanted = self.batch.sentences_per_concept;
-        let drafts = self.drafts(answers);
+        let drafts = drafts(answers, self.prompts.language(), wanted);
         if drafts.len() >= wanted {
             return Verdict::Accept;
         }

@@ -199,6 +199,64 @@ fn in_order(
     }
 }
 
+/// What a synthetic document is about, for its id and annotation.
+pub(crate) struct Place<'a> {
+    pub(crate) generator: &'a str,
+    pub(crate) code: &'a str,
+    pub(crate) group: &'a str,
+    /// Whether the concept is in several groups, so that the group has to be in the id.
+    pub(crate) several_groups: bool,
+}
+
+impl Place<'_> {
+    /// The document of a draft, the `number`th of its concept, from 1.
+    pub(crate) fn document(&self, number: usize, draft: Draft) -> Result<Document, Error> {
+        let Place {
+            generator,
+            code,
+            group,
+            ..
+        } = *self;
+        let id = if self.several_groups {
+            format!("{generator}:{code}:{group}:{number}")
+        } else {
+            format!("{generator}:{code}:{number}")
+        };
+        let chars: Vec<char> = draft.text.chars().collect();
+        let mut mentions = Vec::with_capacity(draft.mentions.len());
+        for (number, mention) in (1..).zip(draft.mentions) {
+            let span = mention.span;
+            if span.start >= span.end || span.end as usize > chars.len() {
+                return Err(Error::BadDraft {
+                    generator: generator.to_owned(),
+                    code: code.to_owned(),
+                    start: span.start,
+                    end: span.end,
+                    length: chars.len(),
+                });
+            }
+            let covered = &chars[span.start as usize..span.end as usize];
+            mentions.push(Mention {
+                id: format!("{id}.{number}"),
+                spans: vec![span],
+                text: covered.iter().collect(),
+                label: group.to_owned(),
+                gold: Gold::one(code),
+            });
+        }
+        Ok(Document {
+            id,
+            text: draft.text,
+            language: draft.language,
+            split: Some(syncabel_corpus::Split::Train),
+            origin: Origin::Synthetic {
+                generator: generator.to_owned(),
+            },
+            mentions,
+        })
+    }
+}
+
 /// Turns answers into documents and counts.
 struct Writer<'a> {
     generator: &'a str,
@@ -243,13 +301,21 @@ impl<'a> Writer<'a> {
                 return Ok(());
             }
         };
-        let stem = if concept.groups().count() > 1 {
-            format!("{}:{code}:{group}", self.generator)
-        } else {
-            format!("{}:{code}", self.generator)
+        let place = Place {
+            generator: self.generator,
+            code: &code,
+            group: &group,
+            several_groups: concept.groups().count() > 1,
         };
         for (number, draft) in (1..).zip(drafts) {
-            let document = self.document(task, format!("{stem}:{number}"), &code, &group, draft)?;
+            let context = draft.context.clone();
+            let story: Vec<_> = draft
+                .mentions
+                .iter()
+                .map(|m| (m.source_name.clone(), m.operations.clone()))
+                .collect();
+            let document = place.document(number, draft)?;
+            self.count(task, &document, &code, story, context);
             self.report.sentences += 1;
             self.report.mentions += document.mentions.len();
             sink(document)?;
@@ -257,65 +323,33 @@ impl<'a> Writer<'a> {
         Ok(())
     }
 
-    fn document(
+    fn count(
         &mut self,
         task: &Task,
-        id: String,
+        document: &Document,
         code: &str,
-        group: &str,
-        draft: Draft,
-    ) -> Result<Document, Error> {
-        let chars: Vec<char> = draft.text.chars().collect();
-        let mut mentions = Vec::with_capacity(draft.mentions.len());
-        for (number, mention) in (1..).zip(draft.mentions) {
-            let span = mention.span;
-            if span.start >= span.end || span.end as usize > chars.len() {
-                return Err(Error::BadDraft {
-                    generator: self.generator.to_owned(),
-                    code: code.to_owned(),
-                    start: span.start,
-                    end: span.end,
-                    length: chars.len(),
-                });
-            }
-            let text: String = chars[span.start as usize..span.end as usize]
-                .iter()
-                .collect();
-            self.measure(task, &text);
-            for operation in &mention.operations {
+        story: Vec<(Option<String>, Vec<Operation>)>,
+        context: Option<String>,
+    ) {
+        for (mention, (source_name, operations)) in document.mentions.iter().zip(story) {
+            self.measure(task, &mention.text);
+            for operation in &operations {
                 *self.report.operations.entry(*operation).or_default() += 1;
             }
             if self.records {
                 self.report.records.push(MentionRecord {
-                    document: id.clone(),
+                    document: document.id.clone(),
                     code: code.to_owned(),
-                    mention: text.clone(),
-                    source_name: mention.source_name,
-                    operations: mention.operations,
-                    context: draft.context.clone(),
+                    mention: mention.text.clone(),
+                    source_name,
+                    operations,
+                    context: context.clone(),
                 });
             }
-            mentions.push(Mention {
-                id: format!("{id}.{number}"),
-                spans: vec![span],
-                text,
-                label: group.to_owned(),
-                gold: Gold::one(code),
-            });
         }
-        if let Some(context) = draft.context {
+        if let Some(context) = context {
             *self.context_uses.entry(context).or_default() += 1;
         }
-        Ok(Document {
-            id,
-            text: draft.text,
-            language: draft.language,
-            split: Some(syncabel_corpus::Split::Train),
-            origin: Origin::Synthetic {
-                generator: self.generator.to_owned(),
-            },
-            mentions,
-        })
     }
 
     fn measure(&mut self, task: &Task, mention: &str) {

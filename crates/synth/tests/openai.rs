@@ -218,6 +218,18 @@ fn faults_and_order_of_completion_do_not_show_in_the_corpus() {
     assert_eq!(noisy, quiet);
     assert_eq!(noisy.documents.len(), CONCEPTS * 3);
     assert_eq!(server.served().good.values().sum::<usize>(), CONCEPTS);
+    // The ledger alone gives the same corpus.
+    let mut exported = Vec::new();
+    let export = syncabel_synth::export(folders[1].path(), &mut |document| {
+        exported.push(document);
+        Ok(())
+    });
+    let export = export.unwrap();
+    assert_eq!(exported, noisy.documents);
+    assert_eq!(
+        (export.concepts, export.sentences, export.pending),
+        (CONCEPTS, CONCEPTS * 3, 0)
+    );
     // A second generation reads the ledger and asks nothing.
     let requests = server.served().requests;
     let (again, _) = generate(&client, &kb, &contexts, folders[1].path(), 32).unwrap();
