@@ -18,7 +18,7 @@ use syncabel_kb::Kb;
 
 use crate::Error;
 use crate::contexts::Sentence;
-use crate::generator::{Batch, Task};
+use crate::generator::{Batch, Task, stable_hash};
 
 /// What a prompt asks for.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -77,6 +77,7 @@ pub fn marker(language: Language) -> &'static str {
 #[derive(Debug)]
 pub struct Prompts {
     environment: Environment<'static>,
+    digest: String,
     system: String,
     language: Language,
     options: PromptOptions,
@@ -134,17 +135,20 @@ impl Prompts {
             .lstrip_blocks(true)
             .build();
         environment.set_syntax(lines_of_their_own.expect("no delimiter is changed"));
+        let mut texts = String::new();
         for (file, built_in) in [(SYSTEM, built_in(language).0), (USER, built_in(language).1)] {
             let (name, text) = match &options.templates {
                 None => (format!("{language}/{file}"), built_in.to_owned()),
                 Some(folder) => read(&folder.join(file))?,
             };
+            texts.push_str(&text);
             environment
                 .add_template_owned(file, text)
                 .map_err(|error| template_error(&name, &error))?;
         }
         let mut prompts = Prompts {
             environment,
+            digest: format!("{:016x}", stable_hash(0, &[texts.as_bytes()])),
             system: String::new(),
             language,
             options: options.clone(),
@@ -170,6 +174,11 @@ impl Prompts {
     /// The options.
     pub fn options(&self) -> &PromptOptions {
         &self.options
+    }
+
+    /// Changes with the text of the templates.
+    pub fn digest(&self) -> &str {
+        &self.digest
     }
 
     /// The system message, the same for every concept.
