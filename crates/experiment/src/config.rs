@@ -216,11 +216,19 @@ pub enum SynthConfig {
         /// Seed; the experiment's where left out.
         #[serde(default)]
         seed: Option<u64>,
+        /// Quality filters.
+        #[serde(default)]
+        filters: FilterChoice,
     },
+    /// A language model behind an OpenAI-compatible server.
+    Openai(Box<OpenAiSynth>),
     /// A corpus that exists already.
     Import {
         /// Files.
         files: Vec<CorpusFile>,
+        /// Quality filters.
+        #[serde(default)]
+        filters: FilterChoice,
     },
 }
 
@@ -239,6 +247,10 @@ pub enum ConceptChoice {
     WithDefinition,
     /// A seeded sample of this many.
     Sample(usize),
+    /// Concepts of these semantic groups.
+    Groups(Vec<String>),
+    /// These codes.
+    Codes(Vec<String>),
 }
 
 /// Where the model comes from.

@@ -113,10 +113,25 @@ fn is_bad_input(cause: &(dyn std::error::Error + 'static)) -> bool {
         );
     }
     if let Some(e) = cause.downcast_ref::<syncabel_synth::Error>() {
-        use syncabel_synth::Error::{BadDelivery, BadDraft, Stopped};
-        return !matches!(e, BadDelivery { .. } | BadDraft { .. } | Stopped { .. });
+        use syncabel_synth::Error::{BadDelivery, BadDraft, Llm, Stopped, Write};
+        return match e {
+            Llm(e) => is_bad_request(e),
+            e => !matches!(
+                e,
+                BadDelivery { .. } | BadDraft { .. } | Stopped { .. } | Write { .. }
+            ),
+        };
+    }
+    if let Some(e) = cause.downcast_ref::<syncabel_llm::Error>() {
+        return is_bad_request(e);
     }
     cause.is::<ConfigError>() || cause.is::<BadInput>()
+}
+
+/// A wrong key, model or ledger, as opposed to a server or disk that failed.
+fn is_bad_request(error: &syncabel_llm::Error) -> bool {
+    use syncabel_llm::Error::{BadAnswer, Exhausted, LedgerIo};
+    !matches!(error, BadAnswer { .. } | Exhausted { .. } | LedgerIo { .. })
 }
 
 #[cfg(test)]

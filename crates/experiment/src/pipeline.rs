@@ -1,7 +1,7 @@
 //! One cell of an experiment, stage by stage: KB, human corpus, synthesis, starting model, training, trie, linking,
 //! scores.
 
-use crate::config::{ConceptChoice, Experiment, ExperimentFile, SynthConfig, resolve_path};
+use crate::config::{Experiment, ExperimentFile, SynthConfig, resolve_path};
 use crate::error::BadInput;
 use crate::human::{self, HumanCorpus};
 use crate::machine::{Machine, git_revision};
@@ -9,6 +9,7 @@ use crate::overrides::Cell;
 use crate::progress;
 use crate::stage::{StageDir, StageStore, write_atomically};
 use crate::start::start_model;
+use crate::synthesis::{self, Material};
 use anyhow::{Context, Result};
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
@@ -21,6 +22,7 @@ use syncabel_eval::{EvalOptions, EvalReport, TrainingSet};
 use syncabel_kb::select::{NameSelector, TfidfIndex};
 use syncabel_kb::{Digest, Kb, SourceFormat};
 use syncabel_model::{Checkpoint, ModelSource, TextTokenizer};
+use syncabel_synth::quality::Quality;
 use syncabel_train::Plan;
 
 /// What one cell showed, as written to `metrics.json` in its run folder.
@@ -254,66 +256,41 @@ impl<'a> CellRun<'a> {
                 documents: Vec::new(),
             });
         };
-        match synth {
-            SynthConfig::Import { files } => {
-                let mut documents = Vec::new();
-                for (i, entry) in files.iter().enumerate() {
-                    let key = format!("synth.files[{i}].path");
-                    let path =
-                        resolve_path(&self.file.path, self.file.folder(), &key, &entry.path)?;
-                    documents.extend(
-                        human::read_file(&path, entry, &self.config.corpus, None)?
-                            .0
-                            .documents,
-                    );
-                }
-                Ok(Corpus { documents })
+        if let SynthConfig::Import { files, filters } = synth {
+            let mut documents = Vec::new();
+            for (i, entry) in files.iter().enumerate() {
+                let key = format!("synth.files[{i}].path");
+                let path = resolve_path(&self.file.path, self.file.folder(), &key, &entry.path)?;
+                let (corpus, _) = human::read_file(&path, entry, &self.config.corpus, None)?;
+                documents.extend(corpus.documents);
             }
-            SynthConfig::Transplant {
-                per_concept,
-                concepts,
-                seed,
-            } => {
-                let seed = seed.unwrap_or(self.config.seed);
-                self.transplant(kb, human, *per_concept, concepts, seed)
-            }
+            let everything = [&human.train, &human.validation, &human.test];
+            let mut quality = Quality::new(kb, &everything, &filters.0);
+            documents.retain(|document| quality.keep(document));
+            return Ok(Corpus { documents });
         }
-    }
-
-    fn transplant(
-        &self,
-        kb: &Kb,
-        human: &HumanCorpus,
-        per_concept: usize,
-        concepts: &ConceptChoice,
-        seed: u64,
-    ) -> Result<Corpus> {
         let inputs = json!({
             "kb": kb.digest().to_string(),
             "human": human.digest.to_string(),
             "groups": [&self.config.corpus.groups, &self.config.corpus.default_group],
-            "per_concept": per_concept,
-            "concepts": concepts,
-            "seed": seed,
+            "language": self.config.corpus.language,
+            "synth": synthesis::identity(synth)?,
+            "seed": self.config.seed,
             "tool": env!("CARGO_PKG_VERSION"),
         });
+        let material = Material {
+            kb,
+            train: &human.train,
+            human: &[&human.train, &human.validation, &human.test],
+            corpus: &self.config.corpus,
+            seed: self.config.seed,
+        };
+        let runs = self.store.root().parent().unwrap_or(self.store.root());
+        let ledger = synthesis::ledger_folder(synth, self.file, runs, self.config.seed)?;
         let stage = self.store.run("synth", inputs, |folder| {
-            let made = crate::synthesis::transplant(
-                kb,
-                &human.train,
-                &self.config.corpus,
-                per_concept,
-                concepts,
-                seed,
-            )?;
-            write_atomically(
-                &folder.join("report.json"),
-                &serde_json::to_vec_pretty(&made.report)?,
-            )?;
-            let path = folder.join("synthetic.jsonl");
-            syncabel_corpus::write(&made.corpus, &path, CorpusFormat::Jsonl).map_err(Into::into)
+            synthesis::stage(&material, synth, &ledger, folder)
         })?;
-        let path = stage.path.join("synthetic.jsonl");
+        let path = stage.path.join(synthesis::CORPUS);
         Ok(syncabel_corpus::read(&path, CorpusFormat::Jsonl, &Default::default())?.0)
     }
 }

@@ -57,6 +57,11 @@ impl StageStore {
         StageStore { root: root.into() }
     }
 
+    /// The folder below which the stages lie.
+    pub fn root(&self) -> &Path {
+        &self.root
+    }
+
     /// The folder of a stage with these inputs, whether or not it exists.
     pub fn folder(&self, stage: &str, inputs: &serde_json::Value) -> (PathBuf, String) {
         let key = key(stage, inputs);

@@ -1,55 +1,367 @@
-//! Synthetic corpora for an experiment or the command line.
+//! Synthetic corpora for an experiment or the command line: generator, filters, and the files they leave.
+//!
+//! ```text
+//! FOLDER/
+//!     synthetic.jsonl     the corpus, filtered
+//!     report.json         counts and failures of the generation
+//!     filters.json        what each filter rejected, with samples
+//! ```
 
-use crate::config::{ConceptChoice, CorpusConfig};
-use crate::human;
+use crate::config::{ConceptChoice, CorpusConfig, SynthConfig};
+use crate::stage::write_atomically;
+use crate::{human, progress};
 use anyhow::Result;
-use syncabel_corpus::Corpus;
+use serde::de::value::MapAccessDeserializer;
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+use syncabel_corpus::{Corpus, jsonl};
 use syncabel_kb::Kb;
+use syncabel_llm::{OpenAiClient, OpenAiConfig, RunOptions, Sampling};
+use syncabel_synth::quality::{FilterReport, Filters, Quality};
 use syncabel_synth::{
-    Sample, Selection, SynthOptions, SynthReport, TrainSentences, Transplant, synthesise,
+    Generator, ModelOptions, OpenAi, PromptOptions, Prompts, Sample, Selection, SynthOptions,
+    SynthReport, TrainSentences, Transplant, synthesise_into,
 };
 
-/// A synthetic corpus and how it came about.
-#[derive(Debug)]
-pub struct Synthetic {
-    /// The documents.
-    pub corpus: Corpus,
-    /// Counts, failures, and the operations behind every mention.
-    pub report: SynthReport,
+/// `synth: {generator: openai, ...}`: sentences from a language model behind an OpenAI-compatible server.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct OpenAiSynth {
+    /// The server.
+    pub server: OpenAiConfig,
+    /// Name of the model, as the server calls it.
+    pub model: String,
+    /// Sentences per concept.
+    #[serde(default = "default_per_concept")]
+    pub per_concept: usize,
+    /// Which concepts.
+    #[serde(default, with = "serde_yaml::with::singleton_map")]
+    pub concepts: ConceptChoice,
+    /// Seed; the experiment's where left out.
+    #[serde(default)]
+    pub seed: Option<u64>,
+    /// How answers are drawn; the paper's parameters where left out.
+    #[serde(default)]
+    pub sampling: Sampling,
+    /// Send a seed with every request.
+    #[serde(default = "default_seeded")]
+    pub seeded: bool,
+    /// Most answers to one concept.
+    #[serde(default = "default_max_answers")]
+    pub max_answers: usize,
+    /// What is asked for.
+    #[serde(default)]
+    pub prompt: PromptOptions,
+    /// How hard the server is pressed.
+    #[serde(default)]
+    pub run: RunOptions,
+    /// Folder of the ledger, relative to the YAML file; one for each seed in the experiment's run folder where left out. Every
+    /// answer ever paid for stays there, also when concepts, filters or counts change.
+    #[serde(default)]
+    pub ledger: Option<String>,
+    /// Quality filters.
+    #[serde(default)]
+    pub filters: FilterChoice,
 }
 
-/// Mention transplant: names of concepts in human training sentences of the same group.
+fn default_per_concept() -> usize {
+    SynthOptions::default().sentences_per_concept
+}
+
+fn default_seeded() -> bool {
+    true
+}
+
+fn default_max_answers() -> usize {
+    ModelOptions::new("").max_answers
+}
+
+/// Which filters are on: `none`, `all` (each with its defaults), or a map of those that are.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct FilterChoice(pub Filters);
+
+impl FilterChoice {
+    /// `none` or `all`.
+    pub fn named(name: &str) -> Option<Self> {
+        match name {
+            "none" => Some(FilterChoice::default()),
+            "all" => Some(FilterChoice(Filters::all())),
+            _ => None,
+        }
+    }
+}
+
+impl Serialize for FilterChoice {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        self.0.serialize(serializer)
+    }
+}
+
+impl<'de> Deserialize<'de> for FilterChoice {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Choice;
+        impl<'de> serde::de::Visitor<'de> for Choice {
+            type Value = FilterChoice;
+
+            fn expecting(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+                f.write_str("`none`, `all`, or a map of filters")
+            }
+
+            fn visit_str<E: serde::de::Error>(self, name: &str) -> Result<FilterChoice, E> {
+                FilterChoice::named(name).ok_or_else(|| E::unknown_variant(name, &["none", "all"]))
+            }
+
+            fn visit_map<A: serde::de::MapAccess<'de>>(
+                self,
+                map: A,
+            ) -> Result<FilterChoice, A::Error> {
+                Filters::deserialize(MapAccessDeserializer::new(map)).map(FilterChoice)
+            }
+        }
+        deserializer.deserialize_any(Choice)
+    }
+}
+
+/// What a synthetic corpus is made from.
+#[derive(Debug, Clone, Copy)]
+pub struct Material<'a> {
+    /// The knowledge base.
+    pub kb: &'a Kb,
+    /// Human documents of the training split.
+    pub train: &'a Corpus,
+    /// All human documents, which filters compare with.
+    pub human: &'a [&'a Corpus],
+    /// How labels become groups, and the language.
+    pub corpus: &'a CorpusConfig,
+    /// Seed where the generator names none.
+    pub seed: u64,
+}
+
+/// What was made.
+#[derive(Debug)]
+pub struct Made {
+    /// Counts and failures of the generation.
+    pub report: SynthReport,
+    /// What the filters did.
+    pub filters: FilterReport,
+}
+
+impl Material<'_> {
+    /// Names of concepts in human training sentences of the same group.
+    ///
+    /// # Errors
+    /// A selection without concepts, a corpus without sentences.
+    pub fn transplant(
+        &self,
+        per_concept: usize,
+        concepts: &ConceptChoice,
+        seed: Option<u64>,
+        filters: &Filters,
+        out: &Path,
+    ) -> Result<Made> {
+        let options = self.options(per_concept, concepts, seed);
+        self.write(&Transplant, &options, filters, out)
+    }
+
+    /// Sentences from a language model; answers are kept in `ledger`. With `wait`, a ledger that another process
+    /// writes to is waited for.
+    ///
+    /// # Errors
+    /// As [`Material::transplant`]; a server that cannot be used; concepts that are left without an answer.
+    pub fn openai(
+        &self,
+        synth: &OpenAiSynth,
+        ledger: &Path,
+        wait: bool,
+        out: &Path,
+    ) -> Result<Made> {
+        let client = OpenAiClient::new(&OpenAiConfig {
+            // Single requests are repeated by the run, over all threads.
+            retry: synth.run.retry,
+            ..synth.server.clone()
+        })?;
+        let mut options = self.options(synth.per_concept, &synth.concepts, synth.seed);
+        options.records = false;
+        let concepts = options.selection.resolve(self.kb)?.len();
+        loop {
+            let prompts = Prompts::new(self.corpus.language, &synth.prompt)?;
+            let bar = progress::bar(concepts as u64, "concepts").with_prefix("synth");
+            let shown = bar.clone();
+            let model = ModelOptions {
+                model: synth.model.clone(),
+                sampling: synth.sampling.clone(),
+                seeded: synth.seeded,
+                max_answers: synth.max_answers,
+            };
+            let generator = OpenAi::new(&client, prompts, model, synth.run, ledger.to_owned());
+            let generator = generator.watched(move |p| {
+                shown.set_position(p.finished as u64);
+                shown.set_message(format!(
+                    "{} failed, {} faults, {} tokens",
+                    p.failed, p.faults, p.tokens
+                ));
+                true
+            });
+            let made = self.write(&generator, &options, &synth.filters.0, out);
+            bar.finish_and_clear();
+            match made {
+                Err(error) if wait && is_in_use(&error) => {
+                    tracing::info!(%error, "waiting");
+                    std::thread::sleep(Duration::from_secs(2));
+                }
+                made => return made,
+            }
+        }
+    }
+
+    fn options(
+        &self,
+        per_concept: usize,
+        concepts: &ConceptChoice,
+        seed: Option<u64>,
+    ) -> SynthOptions {
+        let seed = seed.unwrap_or(self.seed);
+        SynthOptions {
+            selection: selection(concepts, seed),
+            sentences_per_concept: per_concept,
+            seed,
+            ..SynthOptions::default()
+        }
+    }
+
+    /// Generates, filters and writes, one document at a time.
+    fn write(
+        &self,
+        generator: &dyn Generator,
+        options: &SynthOptions,
+        filters: &Filters,
+        out: &Path,
+    ) -> Result<Made> {
+        let contexts =
+            TrainSentences::from_corpus(self.train, self.kb, &human::mark_options(self.corpus))?;
+        let mut quality = Quality::new(self.kb, self.human, filters);
+        let mut file = jsonl::Writer::create(out)?;
+        let report = synthesise_into(generator, self.kb, &contexts, options, &mut |document| {
+            if quality.keep(&document) {
+                file.write(&document)?;
+            }
+            Ok(())
+        })?;
+        file.finish()?;
+        let filters = quality.finish();
+        Ok(Made { report, filters })
+    }
+}
+
+/// The stage of a runner: corpus, report and counts in a folder.
 ///
 /// # Errors
-/// A selection without concepts, a corpus without sentences of a group.
-pub fn transplant(
-    kb: &Kb,
-    train: &Corpus,
-    corpus: &CorpusConfig,
-    per_concept: usize,
-    concepts: &ConceptChoice,
-    seed: u64,
-) -> Result<Synthetic> {
-    let selection = match concepts {
-        ConceptChoice::All => Selection::default(),
+/// As the generator.
+pub fn stage(
+    material: &Material<'_>,
+    synth: &SynthConfig,
+    ledger: &Path,
+    folder: &Path,
+) -> Result<()> {
+    let out = folder.join(CORPUS);
+    let made = match synth {
+        SynthConfig::Transplant {
+            per_concept,
+            concepts,
+            seed,
+            filters,
+        } => material.transplant(*per_concept, concepts, *seed, &filters.0, &out)?,
+        SynthConfig::Openai(synth) => material.openai(synth, ledger, true, &out)?,
+        SynthConfig::Import { .. } => unreachable!("imported corpora are read where they lie"),
+    };
+    write_json(&folder.join("report.json"), &made.report)?;
+    write_json(&folder.join("filters.json"), &made.filters)
+}
+
+/// Name of the corpus file in a stage's folder.
+pub const CORPUS: &str = "synthetic.jsonl";
+
+/// What decides the corpus: everything but where the server is and how hard it is pressed.
+///
+/// # Errors
+/// Templates of one's own that cannot be read.
+pub fn identity(synth: &SynthConfig) -> Result<serde_json::Value> {
+    let mut value = serde_json::to_value(synth)?;
+    if let SynthConfig::Openai(openai) = synth {
+        let prompts = Prompts::new(syncabel_corpus::Language::En, &openai.prompt)?;
+        if let Some(fields) = value.as_object_mut() {
+            for way in ["server", "run", "ledger"] {
+                fields.remove(way);
+            }
+            if openai.prompt.templates.is_some() {
+                fields.insert("templates".into(), prompts.digest().into());
+            }
+        }
+    }
+    Ok(value)
+}
+
+fn write_json(path: &Path, value: &impl Serialize) -> Result<()> {
+    write_atomically(path, &serde_json::to_vec_pretty(value)?)
+}
+
+fn selection(concepts: &ConceptChoice, seed: u64) -> Selection {
+    let all = Selection::default();
+    match concepts {
+        ConceptChoice::All => all,
         ConceptChoice::WithDefinition => Selection {
             with_definition: true,
-            ..Selection::default()
+            ..all
         },
         ConceptChoice::Sample(concepts) => Selection {
             sample: Some(Sample {
                 concepts: *concepts,
                 seed,
             }),
-            ..Selection::default()
+            ..all
         },
-    };
-    let options = SynthOptions {
-        selection,
-        sentences_per_concept: per_concept,
-        seed,
-    };
-    let contexts = TrainSentences::from_corpus(train, kb, &human::mark_options(corpus))?;
-    let (corpus, report) = synthesise(&Transplant, kb, &contexts, &options)?;
-    Ok(Synthetic { corpus, report })
+        ConceptChoice::Groups(groups) => Selection {
+            groups: Some(groups.clone()),
+            ..all
+        },
+        ConceptChoice::Codes(codes) => Selection {
+            codes: Some(codes.clone()),
+            ..all
+        },
+    }
+}
+
+fn is_in_use(error: &anyhow::Error) -> bool {
+    use syncabel_synth::Error::Llm;
+    matches!(
+        error.downcast_ref(),
+        Some(Llm(syncabel_llm::Error::LedgerInUse { .. }))
+    )
+}
+
+/// The ledger of a generation: what the YAML file says, else one for each seed below the run folder.
+///
+/// # Errors
+/// A path with a variable that is not set.
+pub fn ledger_folder(
+    synth: &SynthConfig,
+    file: &crate::config::ExperimentFile,
+    runs: &Path,
+    seed: u64,
+) -> Result<PathBuf> {
+    match synth {
+        SynthConfig::Openai(synth) => match &synth.ledger {
+            Some(path) => Ok(crate::config::resolve_path(
+                &file.path,
+                file.folder(),
+                "synth.ledger",
+                path,
+            )?),
+            None => Ok(runs
+                .join("ledgers")
+                .join(format!("synth-{}", synth.seed.unwrap_or(seed)))),
+        },
+        _ => Ok(runs.to_owned()),
+    }
 }

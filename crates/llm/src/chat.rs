@@ -1,8 +1,10 @@
 //! Requests, answers, and the trait behind which a model sits.
 
+use std::time::Duration;
+
 use serde::{Deserialize, Serialize};
 
-use crate::Error;
+use crate::{Error, Key};
 
 /// Something that answers chat requests: a server, a local model, a table in a test.
 pub trait ChatBackend: Send + Sync {
@@ -11,6 +13,39 @@ pub trait ChatBackend: Send + Sync {
     /// # Errors
     /// See [`Error`]; [`Error::is_permanent`] tells what no further request can mend.
     fn chat(&self, request: &ChatRequest) -> Result<ChatAnswer, Error>;
+
+    /// Sends the request once. [`crate::run`] asks this way: it paces and repeats requests itself, over all threads.
+    ///
+    /// A backend that has no single tries of its own answers by [`ChatBackend::chat`].
+    ///
+    /// # Errors
+    /// What went wrong in this try, and whether another one may help.
+    fn attempt(&self, request: &ChatRequest) -> Result<ChatAnswer, Fault> {
+        self.chat(request).map_err(|error| match error {
+            Error::Refused { .. } => Fault::Refused(error),
+            error if error.is_permanent() => Fault::Permanent(error),
+            error => Fault::Transient {
+                what: error.to_string(),
+                retry_after: None,
+            },
+        })
+    }
+}
+
+/// Why a single try brought no answer.
+#[derive(Debug)]
+pub enum Fault {
+    /// Busy, broken, reset, timed out, half an answer: worth another try.
+    Transient {
+        /// What happened, fit for a log.
+        what: String,
+        /// How long the server asks to be left alone.
+        retry_after: Option<Duration>,
+    },
+    /// The server will not answer this request (too long, filtered); others may pass.
+    Refused(Error),
+    /// No request can pass: wrong key, unknown model.
+    Permanent(Error),
 }
 
 /// Who says a message.
@@ -57,11 +92,11 @@ pub struct ChatRequest {
 }
 
 impl ChatRequest {
-    /// Name of this request for caches: a BLAKE3 hash, in hex, of everything that decides the answer (model, messages,
-    /// sampling parameters).
-    pub fn key(&self) -> String {
+    /// Name of this request for ledgers and caches: a BLAKE3 hash of everything that decides the answer (model,
+    /// messages, sampling parameters).
+    pub fn key(&self) -> Key {
         let body = serde_json::to_vec(self).expect("strings and numbers always serialise");
-        blake3::hash(&body).to_hex().to_string()
+        Key::of(&body)
     }
 }
 
@@ -156,6 +191,6 @@ mod tests {
     fn keys_differ_with_any_parameter() {
         assert_eq!(request(Some(1)).key(), request(Some(1)).key());
         assert_ne!(request(Some(1)).key(), request(Some(2)).key());
-        assert_eq!(request(None).key().len(), 64);
+        assert_eq!(request(None).key().to_string().len(), 64);
     }
 }

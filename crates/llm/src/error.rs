@@ -1,4 +1,6 @@
-//! What can go wrong between us and a language model's server.
+//! What can go wrong between us and a language model's server, and with the ledger.
+
+use std::path::{Path, PathBuf};
 
 /// Everything that can go wrong with a chat request. No variant ever holds the API key.
 #[derive(Debug, thiserror::Error)]
@@ -48,6 +50,42 @@ pub enum Error {
         /// Beginning of the answer.
         body: String,
     },
+    /// Another process writes to the ledger.
+    #[error(
+        "{} is in use by process {process}; wait for it, stop it, or use another folder", dir.display()
+    )]
+    LedgerInUse {
+        /// Folder of the ledger.
+        dir: PathBuf,
+        /// Id of the process, as far as it is known.
+        process: String,
+    },
+    /// A line does not carry its own checksum, and whole lines follow.
+    #[error(
+        "{}:{line}: the line is damaged (its checksum is not that of its content); take it from a backup, or remove the line: what it answers is asked again", path.display()
+    )]
+    LedgerDamaged {
+        /// The file.
+        path: PathBuf,
+        /// Line, from 1.
+        line: usize,
+    },
+    /// Not a ledger of this version or purpose.
+    #[error("{}: {reason}", path.display())]
+    LedgerFormat {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong and the way out.
+        reason: String,
+    },
+    /// The ledger cannot be read or written.
+    #[error("ledger {}: {source}", path.display())]
+    LedgerIo {
+        /// File or folder.
+        path: PathBuf,
+        /// What the system says.
+        source: std::io::Error,
+    },
 }
 
 impl Error {
@@ -57,6 +95,19 @@ impl Error {
             Error::NoKey { .. } | Error::BadUrl { .. } => true,
             Error::Refused { status, .. } => matches!(status, 401..=404),
             Error::Exhausted { .. } | Error::BadAnswer { .. } => false,
+            Error::LedgerInUse { .. }
+            | Error::LedgerDamaged { .. }
+            | Error::LedgerFormat { .. }
+            | Error::LedgerIo { .. } => true,
+        }
+    }
+
+    /// Adds the path to an I/O error.
+    pub(crate) fn ledger_io(path: &Path) -> impl Fn(std::io::Error) -> Error {
+        let path = path.to_owned();
+        move |source| Error::LedgerIo {
+            path: path.clone(),
+            source,
         }
     }
 }

@@ -5,11 +5,16 @@
 //! shared between threads, with timeouts and bounded retries that honour `Retry-After`. The key comes from an
 //! environment variable and from nowhere else, and appears in no log, error or debug output.
 //!
+//! [`run`] is the way to put many questions: it keeps a number of requests in flight, within limits per minute, repeats
+//! what can be mended by asking again, hands each answer to the asker's verdict ([`Jobs`]), and keeps everything in a
+//! [`Ledger`], so that an interrupted run goes on where it was and pays for nothing twice.
+//!
 //! What can be mended by asking again (busy, broken, reset, timed out, half an answer) is asked again; what cannot
 //! (wrong key, unknown model) returns at once with the server's own words, see [`Error::is_permanent`].
 //!
 //! # Cost
-//! One thread per request in flight; a few kilobytes each. The models' time is what counts.
+//! One thread per request in flight; a few kilobytes each. The models' time is what counts. A ledger of 200,000 jobs
+//! takes 30 MB of memory and opens in about a second (`tests/scale.rs`).
 //!
 //! # Example
 //! ```
@@ -30,11 +35,18 @@
 
 mod chat;
 mod error;
+pub mod fault_server;
+mod ledger;
+mod limits;
 mod openai;
 mod retry;
+mod run;
 mod secret;
 
-pub use chat::{ChatAnswer, ChatBackend, ChatRequest, Message, Role, Sampling, Usage};
+pub use chat::{ChatAnswer, ChatBackend, ChatRequest, Fault, Message, Role, Sampling, Usage};
 pub use error::Error;
+pub use ledger::{Key, Ledger, Outcome, Record, Ruling, State, Totals};
+pub use limits::Limits;
 pub use openai::{OpenAiClient, OpenAiConfig};
 pub use retry::RetryPolicy;
+pub use run::{Finished, Jobs, Progress, RunOptions, Verdict, run};

@@ -6,12 +6,14 @@ use serde::{Deserialize, Serialize};
 use ureq::Agent;
 
 use crate::Error;
-use crate::chat::{ChatAnswer, ChatBackend, ChatRequest, Usage};
+use crate::chat::{ChatAnswer, ChatBackend, ChatRequest, Fault, Usage};
 use crate::retry::{RetryPolicy, is_transient, retry_after};
 use crate::secret::ApiKey;
 
 /// Most of an answer that is read, in bytes.
 const MAX_ANSWER_BYTES: u64 = 16 << 20;
+/// Idle connections kept, which is as many requests as can be in flight without opening new ones.
+const MAX_IDLE_CONNECTIONS: usize = 256;
 /// Most of a server's message that is repeated in an error, in characters.
 const MAX_MESSAGE_CHARS: usize = 400;
 
@@ -86,6 +88,8 @@ impl OpenAiClient {
             .timeout_global(Some(Duration::from_secs(config.timeout_s)))
             .timeout_connect(Some(Duration::from_secs(config.connect_timeout_s)))
             .http_status_as_error(false)
+            .max_idle_connections(MAX_IDLE_CONNECTIONS)
+            .max_idle_connections_per_host(MAX_IDLE_CONNECTIONS)
             .user_agent(concat!("syncabel/", env!("CARGO_PKG_VERSION")))
             .build()
             .into();
@@ -98,7 +102,7 @@ impl OpenAiClient {
     }
 
     /// One request, no retry.
-    fn attempt(&self, request: &ChatRequest) -> Result<ChatAnswer, Attempt> {
+    fn send(&self, request: &ChatRequest) -> Result<ChatAnswer, Attempt> {
         let body = serde_json::to_vec(request).expect("strings and numbers always serialise");
         let mut post = self
             .agent
@@ -174,7 +178,7 @@ impl ChatBackend for OpenAiClient {
         let attempts = self.retry.max_attempts.max(1);
         let mut last = String::new();
         for attempt in 1..=attempts {
-            match self.attempt(request) {
+            match self.send(request) {
                 Ok(answer) => {
                     return Ok(ChatAnswer {
                         attempts: attempt,
@@ -201,6 +205,19 @@ impl ChatBackend for OpenAiClient {
             last,
         })
     }
+
+    fn attempt(&self, request: &ChatRequest) -> Result<ChatAnswer, Fault> {
+        self.send(request).map_err(|attempt| match attempt {
+            Attempt::Transient { what, retry_after } => Fault::Transient { what, retry_after },
+            // A gateway that answers with a page of HTML does so for a moment.
+            Attempt::Final(error @ Error::BadAnswer { .. }) => Fault::Transient {
+                what: error.to_string(),
+                retry_after: None,
+            },
+            Attempt::Final(error) if error.is_permanent() => Fault::Permanent(error),
+            Attempt::Final(error) => Fault::Refused(error),
+        })
+    }
 }
 
 /// A failed attempt.
@@ -213,7 +230,7 @@ enum Attempt {
 }
 
 /// Spread between 0 and 1 that depends on request and attempt only, so that a test sees the same waits every time.
-fn jitter(request: &ChatRequest, attempt: u32) -> f64 {
+pub(crate) fn jitter(request: &ChatRequest, attempt: u32) -> f64 {
     let hash = blake3::hash(format!("{}{attempt}", request.key()).as_bytes());
     f64::from(hash.as_bytes()[0]) / 255.0
 }

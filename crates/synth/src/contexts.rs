@@ -145,20 +145,24 @@ impl TrainSentences {
     /// Up to `count` sentences of a group, drawn without replacement; the same seed draws the same.
     /// No two of them have the same text.
     pub fn draw(&self, group: GroupId, count: usize, seed: u64) -> Vec<&Sentence> {
-        let sentences: Vec<&Sentence> = self.of_group(group).collect();
+        let indices = self
+            .by_group
+            .get(usize::from(group.0))
+            .map_or(&[][..], Vec::as_slice);
         let mut rng = ChaCha8Rng::seed_from_u64(seed);
         let mut drawn: Vec<&Sentence> = Vec::with_capacity(count);
         // A sentence with several mentions stands in the pool several times, hence a few more than asked for.
         for at in index::sample(
             &mut rng,
-            sentences.len(),
-            sentences.len().min(count.saturating_mul(8)),
+            indices.len(),
+            indices.len().min(count.saturating_mul(8)),
         ) {
             if drawn.len() == count {
                 break;
             }
-            if drawn.iter().all(|other| other.text != sentences[at].text) {
-                drawn.push(sentences[at]);
+            let sentence = &self.sentences[indices[at] as usize];
+            if drawn.iter().all(|other| other.text != sentence.text) {
+                drawn.push(sentence);
             }
         }
         drawn

@@ -80,4 +80,39 @@ pub enum Error {
         /// Why.
         reason: String,
     },
+    /// A prompt template cannot be read or filled.
+    #[error("prompt template {file}{}: {message}", line.map(|line| format!(":{line}")).unwrap_or_default())]
+    Template {
+        /// The file; built-in ones as `en/user.j2`.
+        file: String,
+        /// Line, from 1.
+        line: Option<usize>,
+        /// What is wrong.
+        message: String,
+    },
+    /// Prompt options that contradict each other.
+    #[error("prompt: {message}")]
+    PromptOptions {
+        /// What is wrong.
+        message: String,
+    },
+    /// The server or the ledger.
+    #[error(transparent)]
+    Llm(#[from] syncabel_llm::Error),
+    /// A file cannot be written.
+    #[error("cannot write {}: {source}", path.display())]
+    Write {
+        /// The file.
+        path: std::path::PathBuf,
+        /// What the system says.
+        source: std::io::Error,
+    },
+    /// The tasks beside a ledger cannot be read.
+    #[error("{}: {reason}", path.display())]
+    Tasks {
+        /// The file.
+        path: std::path::PathBuf,
+        /// What is wrong and the way out.
+        reason: String,
+    },
 }

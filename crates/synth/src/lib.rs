@@ -5,9 +5,8 @@
 //! concept and every mention. Human text reaches a generator only as [`TrainSentences`], which hold nothing but the
 //! training split.
 //!
-//! Today there is one generator, [`transplant::Transplant`]: human sentences with the mention exchanged. Language-model
-//! generators implement the same trait: they take their prompt's examples from [`Batch::examples`] and turn an answer
-//! into a [`Draft`] with [`Draft::from_bracketed`].
+//! Two generators: [`transplant::Transplant`] puts names into human sentences, without a language model; [`OpenAi`] asks a
+//! server for sentences ([`Prompts`]) and keeps every answer in a ledger.
 //!
 //! # Cost
 //! Transplanting three sentences for each of MEDIC's 11,915 concepts takes about two seconds, of which one is
@@ -23,16 +22,26 @@
 //! assert_eq!((draft.mentions[0].span.start, draft.mentions[0].span.end), (7, 11));
 //! ```
 
+mod answer;
 mod contexts;
 mod error;
+mod export;
 mod generator;
+mod openai;
+mod prompt;
+pub mod quality;
 mod run;
 mod selection;
 pub mod transplant;
 
 pub use contexts::{ContextCounts, Sentence, TrainSentences};
 pub use error::Error;
+pub use export::{Export, ExportedTask, export};
 pub use generator::{Batch, Deliver, Draft, DraftMention, Failure, Generator, Task};
-pub use run::{Distance, FailedConcept, MentionRecord, SynthOptions, SynthReport, synthesise};
+pub use openai::{ModelOptions, OpenAi, PURPOSE, Plan, Watch};
+pub use prompt::{PromptOptions, Prompts, marker};
+pub use run::{
+    Distance, FailedConcept, MentionRecord, SynthOptions, SynthReport, synthesise, synthesise_into,
+};
 pub use selection::{Sample, Selection};
 pub use transplant::{Operation, Transplant};

@@ -22,6 +22,8 @@ pub struct SynthOptions {
     pub sentences_per_concept: usize,
     /// Seed of everything that is drawn.
     pub seed: u64,
+    /// Keep the story of every mention in the report.
+    pub records: bool,
 }
 
 impl Default for SynthOptions {
@@ -31,6 +33,7 @@ impl Default for SynthOptions {
             selection: Selection::default(),
             sentences_per_concept: 3,
             seed: 42,
+            records: true,
         }
     }
 }
@@ -117,6 +120,26 @@ pub fn synthesise(
     contexts: &TrainSentences,
     options: &SynthOptions,
 ) -> Result<(Corpus, SynthReport), Error> {
+    let mut documents = Vec::new();
+    let report = synthesise_into(generator, kb, contexts, options, &mut |document| {
+        documents.push(document);
+        Ok(())
+    })?;
+    Ok((Corpus { documents }, report))
+}
+
+/// As [`synthesise`], handing each document to `sink` as soon as its turn has come: a corpus need not fit into memory.
+/// With a generator that delivers in order (`openai` does), nothing is held back.
+///
+/// # Errors
+/// As [`synthesise`], and whatever `sink` returns.
+pub fn synthesise_into(
+    generator: &dyn Generator,
+    kb: &Kb,
+    contexts: &TrainSentences,
+    options: &SynthOptions,
+    sink: &mut dyn FnMut(Document) -> Result<(), Error>,
+) -> Result<SynthReport, Error> {
     if options.sentences_per_concept == 0 {
         return Err(Error::NoSentences);
     }
@@ -132,50 +155,119 @@ pub fn synthesise(
         sentences_per_concept: options.sentences_per_concept,
         seed: options.seed,
     };
-    let answers = collect(generator, &batch)?;
-    let mut writer = Writer::new(generator.name(), kb);
-    for (task, answer) in tasks.iter().zip(answers) {
-        writer.add(task, answer)?;
-    }
+    let mut writer = Writer::new(generator.name(), kb, options.records);
+    in_order(generator, &batch, |task, answer| {
+        writer.add(&tasks[task], answer, sink)
+    })?;
     Ok(writer.finish(tasks.len(), contexts.counts()))
 }
 
 type Answer = Result<Vec<Draft>, Failure>;
 
-fn collect(generator: &dyn Generator, batch: &Batch<'_>) -> Result<Vec<Answer>, Error> {
-    let mut answers: Vec<Option<Answer>> = batch.tasks.iter().map(|_| None).collect();
-    let mut broken = None;
+/// Calls `f` with the answer of every task, in order; answers that come early wait.
+fn in_order(
+    generator: &dyn Generator,
+    batch: &Batch<'_>,
+    mut f: impl FnMut(usize, Answer) -> Result<(), Error>,
+) -> Result<(), Error> {
     let bad = |task, times| Error::BadDelivery {
         generator: generator.name().to_owned(),
         task,
         times,
     };
-    generator.generate(batch, &mut |task, answer| match answers.get_mut(task) {
-        Some(slot @ None) => *slot = Some(answer),
-        Some(Some(_)) => broken = Some(bad(task, 2)),
-        None => broken = Some(bad(task, 1)),
+    let mut waiting: BTreeMap<usize, Answer> = BTreeMap::new();
+    let mut next = 0;
+    let mut broken = None;
+    generator.generate(batch, &mut |task, answer| {
+        if broken.is_some() {
+            return;
+        }
+        if task >= batch.tasks.len() {
+            broken = Some(bad(task, 1));
+        } else if task < next || waiting.insert(task, answer).is_some() {
+            broken = Some(bad(task, 2));
+        }
+        while let (None, Some(answer)) = (&broken, waiting.remove(&next)) {
+            broken = f(next, answer).err();
+            next += 1;
+        }
     })?;
-    if let Some(broken) = broken {
-        return Err(broken);
+    match broken {
+        Some(broken) => Err(broken),
+        None if next < batch.tasks.len() => Err(bad(next, 0)),
+        None => Ok(()),
     }
-    answers
-        .into_iter()
-        .enumerate()
-        .map(|(task, answer)| answer.ok_or_else(|| bad(task, 0)))
-        .collect()
+}
+
+/// What a synthetic document is about, for its id and annotation.
+pub(crate) struct Place<'a> {
+    pub(crate) generator: &'a str,
+    pub(crate) code: &'a str,
+    pub(crate) group: &'a str,
+    /// Whether the concept is in several groups, so that the group has to be in the id.
+    pub(crate) several_groups: bool,
+}
+
+impl Place<'_> {
+    /// The document of a draft, the `number`th of its concept, from 1.
+    pub(crate) fn document(&self, number: usize, draft: Draft) -> Result<Document, Error> {
+        let Place {
+            generator,
+            code,
+            group,
+            ..
+        } = *self;
+        let id = if self.several_groups {
+            format!("{generator}:{code}:{group}:{number}")
+        } else {
+            format!("{generator}:{code}:{number}")
+        };
+        let chars: Vec<char> = draft.text.chars().collect();
+        let mut mentions = Vec::with_capacity(draft.mentions.len());
+        for (number, mention) in (1..).zip(draft.mentions) {
+            let span = mention.span;
+            if span.start >= span.end || span.end as usize > chars.len() {
+                return Err(Error::BadDraft {
+                    generator: generator.to_owned(),
+                    code: code.to_owned(),
+                    start: span.start,
+                    end: span.end,
+                    length: chars.len(),
+                });
+            }
+            let covered = &chars[span.start as usize..span.end as usize];
+            mentions.push(Mention {
+                id: format!("{id}.{number}"),
+                spans: vec![span],
+                text: covered.iter().collect(),
+                label: group.to_owned(),
+                gold: Gold::one(code),
+            });
+        }
+        Ok(Document {
+            id,
+            text: draft.text,
+            language: draft.language,
+            split: Some(syncabel_corpus::Split::Train),
+            origin: Origin::Synthetic {
+                generator: generator.to_owned(),
+            },
+            mentions,
+        })
+    }
 }
 
 /// Turns answers into documents and counts.
 struct Writer<'a> {
     generator: &'a str,
     kb: &'a Kb,
-    documents: Vec<Document>,
+    records: bool,
     report: SynthReport,
     context_uses: BTreeMap<String, usize>,
 }
 
 impl<'a> Writer<'a> {
-    fn new(generator: &'a str, kb: &'a Kb) -> Self {
+    fn new(generator: &'a str, kb: &'a Kb, records: bool) -> Self {
         let report = SynthReport {
             generator: generator.to_owned(),
             ..SynthReport::default()
@@ -183,13 +275,18 @@ impl<'a> Writer<'a> {
         Writer {
             generator,
             kb,
-            documents: Vec::new(),
+            records,
             report,
             context_uses: BTreeMap::new(),
         }
     }
 
-    fn add(&mut self, task: &Task, answer: Answer) -> Result<(), Error> {
+    fn add(
+        &mut self,
+        task: &Task,
+        answer: Answer,
+        sink: &mut dyn FnMut(Document) -> Result<(), Error>,
+    ) -> Result<(), Error> {
         let concept = self.kb.concept(task.concept);
         let code = concept.code().to_owned();
         let group = self.kb.group_name(task.group).to_owned();
@@ -204,75 +301,55 @@ impl<'a> Writer<'a> {
                 return Ok(());
             }
         };
-        let stem = if concept.groups().count() > 1 {
-            format!("{}:{code}:{group}", self.generator)
-        } else {
-            format!("{}:{code}", self.generator)
+        let place = Place {
+            generator: self.generator,
+            code: &code,
+            group: &group,
+            several_groups: concept.groups().count() > 1,
         };
         for (number, draft) in (1..).zip(drafts) {
-            let document = self.document(task, format!("{stem}:{number}"), &code, &group, draft)?;
-            self.documents.push(document);
+            let context = draft.context.clone();
+            let story: Vec<_> = draft
+                .mentions
+                .iter()
+                .map(|m| (m.source_name.clone(), m.operations.clone()))
+                .collect();
+            let document = place.document(number, draft)?;
+            self.count(task, &document, &code, story, context);
+            self.report.sentences += 1;
+            self.report.mentions += document.mentions.len();
+            sink(document)?;
         }
         Ok(())
     }
 
-    fn document(
+    fn count(
         &mut self,
         task: &Task,
-        id: String,
+        document: &Document,
         code: &str,
-        group: &str,
-        draft: Draft,
-    ) -> Result<Document, Error> {
-        let chars: Vec<char> = draft.text.chars().collect();
-        let mut mentions = Vec::with_capacity(draft.mentions.len());
-        for (number, mention) in (1..).zip(draft.mentions) {
-            let span = mention.span;
-            if span.start >= span.end || span.end as usize > chars.len() {
-                return Err(Error::BadDraft {
-                    generator: self.generator.to_owned(),
-                    code: code.to_owned(),
-                    start: span.start,
-                    end: span.end,
-                    length: chars.len(),
-                });
-            }
-            let text: String = chars[span.start as usize..span.end as usize]
-                .iter()
-                .collect();
-            self.measure(task, &text);
-            for operation in &mention.operations {
+        story: Vec<(Option<String>, Vec<Operation>)>,
+        context: Option<String>,
+    ) {
+        for (mention, (source_name, operations)) in document.mentions.iter().zip(story) {
+            self.measure(task, &mention.text);
+            for operation in &operations {
                 *self.report.operations.entry(*operation).or_default() += 1;
             }
-            self.report.records.push(MentionRecord {
-                document: id.clone(),
-                code: code.to_owned(),
-                mention: text.clone(),
-                source_name: mention.source_name,
-                operations: mention.operations,
-                context: draft.context.clone(),
-            });
-            mentions.push(Mention {
-                id: format!("{id}.{number}"),
-                spans: vec![span],
-                text,
-                label: group.to_owned(),
-                gold: Gold::one(code),
-            });
+            if self.records {
+                self.report.records.push(MentionRecord {
+                    document: document.id.clone(),
+                    code: code.to_owned(),
+                    mention: mention.text.clone(),
+                    source_name,
+                    operations,
+                    context: context.clone(),
+                });
+            }
         }
-        if let Some(context) = draft.context {
+        if let Some(context) = context {
             *self.context_uses.entry(context).or_default() += 1;
         }
-        Ok(Document {
-            id,
-            text: draft.text,
-            language: draft.language,
-            split: Some(syncabel_corpus::Split::Train),
-            origin: Origin::Synthetic {
-                generator: self.generator.to_owned(),
-            },
-            mentions,
-        })
     }
 
     fn measure(&mut self, task: &Task, mention: &str) {
@@ -290,19 +367,12 @@ impl<'a> Writer<'a> {
         }) += 1;
     }
 
-    fn finish(mut self, concepts: usize, contexts: ContextCounts) -> (Corpus, SynthReport) {
+    fn finish(mut self, concepts: usize, contexts: ContextCounts) -> SynthReport {
         self.report.concepts = concepts;
-        self.report.sentences = self.documents.len();
-        self.report.mentions = self.report.records.len();
         self.report.contexts = contexts;
         self.report.contexts_used = self.context_uses.len();
         self.report.most_used_context = self.context_uses.values().copied().max().unwrap_or(0);
-        (
-            Corpus {
-                documents: self.documents,
-            },
-            self.report,
-        )
+        self.report
     }
 }
 

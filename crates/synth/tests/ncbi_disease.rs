@@ -64,7 +64,7 @@ fn sampled(concepts: usize) -> SynthOptions {
     SynthOptions {
         selection,
         sentences_per_concept: 3,
-        seed: 42,
+        ..SynthOptions::default()
     }
 }
 

@@ -1,24 +1,47 @@
-//! `syncabel synth`: a synthetic corpus for a KB.
+//! `syncabel synth`: a synthetic corpus for a KB, how far a generation is, and its corpus once more.
 
 use super::io::{corpus_format, read_corpus};
 use crate::config::{ConceptChoice, CorpusConfig};
 use crate::error::BadInput;
 use crate::stage::write_atomically;
-use crate::synthesis;
-use anyhow::Result;
-use std::path::PathBuf;
-use syncabel_corpus::Split;
+use crate::synthesis::{FilterChoice, Made, Material, OpenAiSynth};
+use anyhow::{Context, Result};
+use serde::Serialize;
+use std::path::{Path, PathBuf};
 use syncabel_corpus::marked::GroupRule;
+use syncabel_corpus::{Corpus, CorpusFormat, Language, Split, jsonl};
 use syncabel_kb::Kb;
+use syncabel_llm::{Ledger, Limits, OpenAiConfig, RunOptions, Sampling, Totals};
+use syncabel_synth::{ModelOptions, Plan, PromptOptions};
 
-/// Makes synthetic sentences for the concepts of a KB by transplanting their names into human training sentences.
+/// Makes synthetic sentences for the concepts of a KB: by transplanting names into human training sentences, or with a
+/// language model behind an OpenAI-compatible server.
 ///
-/// Same KB, corpus and seed, same output. Documents of a validation or test split are refused.
+/// Documents of a validation or test split are refused. A generation by a language model that was interrupted goes on
+/// where it was when the same command is given again; nothing is asked twice.
 #[derive(Debug, clap::Args)]
 #[command(
-    after_help = "Example: syncabel synth --kb medic.kb --train train.jsonl --out synthetic.jsonl --per-concept 3"
+    args_conflicts_with_subcommands = true,
+    subcommand_negates_reqs = true,
+    after_help = "Examples:\n  syncabel synth --kb medic.kb --train train.jsonl --out synthetic.jsonl --per-concept 3\n  syncabel synth --kb medic.kb --train train.jsonl --out synthetic.jsonl \\\n      --url http://127.0.0.1:8791/v1 --model SmolLM2-135M-Instruct.Q4_1 --ledger ledger --filters all\n  syncabel synth status ledger\n  syncabel synth export ledger --out synthetic.json"
 )]
 pub(super) struct Args {
+    #[command(subcommand)]
+    command: Option<Command>,
+    #[command(flatten)]
+    make: Option<Make>,
+}
+
+#[derive(Debug, clap::Subcommand)]
+enum Command {
+    /// How far a generation is: concepts done, failed and pending, rate, tokens, cost, time left.
+    Status(Status),
+    /// Write the corpus of a generation from its ledger alone, unfiltered.
+    Export(Export),
+}
+
+#[derive(Debug, clap::Args)]
+struct Make {
     /// KB folder.
     #[arg(long)]
     kb: PathBuf,
@@ -43,26 +66,152 @@ pub(super) struct Args {
     /// A seeded sample of this many concepts.
     #[arg(long, conflicts_with = "with_definition")]
     sample: Option<usize>,
+    /// Only concepts of this semantic group. May be repeated.
+    #[arg(long, conflicts_with_all = ["with_definition", "sample"])]
+    only_group: Vec<String>,
+    /// Only the concepts with these codes, one a line.
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["with_definition", "sample", "only_group"])]
+    codes: Option<PathBuf>,
     /// Seed.
     #[arg(long, default_value_t = 42)]
     seed: u64,
+    /// Quality filters: none or all. An experiment file can choose and tune each.
+    #[arg(long, default_value = "none", value_parser = ["none", "all"])]
+    filters: String,
+    /// Human corpus that sentences are compared with by the filters, beside the training corpus (validation, test). May be
+    /// repeated; nothing of it gets into a prompt.
+    #[arg(long, value_name = "CORPUS")]
+    compare: Vec<PathBuf>,
     /// Write the report (counts, failures, operations behind every mention) here.
     #[arg(long, value_name = "JSON")]
     report: Option<PathBuf>,
+    #[command(flatten)]
+    server: ServerArgs,
+}
+
+/// The language model; without `--url`, sentences are transplanted.
+#[derive(Debug, clap::Args)]
+struct ServerArgs {
+    /// OpenAI-compatible server, up to and including the version: http://127.0.0.1:8791/v1.
+    #[arg(long, requires_all = ["model", "ledger"])]
+    url: Option<String>,
+    /// Name of the model, as the server calls it.
+    #[arg(long, requires = "url")]
+    model: Option<String>,
+    /// Folder that keeps every request and answer.
+    #[arg(long, requires = "url")]
+    ledger: Option<PathBuf>,
+    /// Environment variable that holds the API key.
+    #[arg(long, value_name = "NAME", requires = "url")]
+    api_key_env: Option<String>,
+    /// Language of prompt and sentences: en, fr, es or de.
+    #[arg(long, default_value = "en")]
+    language: Language,
+    /// What the sentences should read like: abstract, note, or a description.
+    #[arg(long, default_value = "abstract")]
+    style: String,
+    /// Requests in flight at once.
+    #[arg(long, default_value_t = 8)]
+    in_flight: usize,
+    /// Most requests a minute.
+    #[arg(long)]
+    requests_per_minute: Option<u32>,
+    /// Most tokens a minute.
+    #[arg(long)]
+    tokens_per_minute: Option<u64>,
+    /// Longest time for one request, in seconds.
+    #[arg(long, default_value_t = 120)]
+    timeout: u64,
+    /// Try concepts anew that failed before.
+    #[arg(long, requires = "url")]
+    retry_failed: bool,
+}
+
+#[derive(Debug, clap::Args)]
+#[command(
+    after_help = "Example: syncabel synth status runs/x/ledgers/synth-42 --price-in 0.1 --price-out 0.4"
+)]
+struct Status {
+    /// Folder of the ledger; another process may be writing to it.
+    ledger: PathBuf,
+    /// Price of a million prompt tokens.
+    #[arg(long, default_value_t = 0.0)]
+    price_in: f64,
+    /// Price of a million answer tokens.
+    #[arg(long, default_value_t = 0.0)]
+    price_out: f64,
+    /// As JSON.
+    #[arg(long)]
+    json: bool,
+}
+
+#[derive(Debug, clap::Args)]
+#[command(
+    after_help = "Example: syncabel synth export runs/x/ledgers/synth-42 --out synthetic.pubtator"
+)]
+struct Export {
+    /// Folder of the ledger.
+    ledger: PathBuf,
+    /// Corpus file to write; its name tells the format (.jsonl, .json for BigBio, .pubtator).
+    #[arg(long)]
+    out: PathBuf,
 }
 
 pub(super) fn run(args: Args) -> Result<()> {
+    match (args.command, args.make) {
+        (Some(Command::Status(args)), _) => status(&args),
+        (Some(Command::Export(args)), _) => export(&args),
+        (None, Some(args)) => make(&args),
+        (None, None) => Err(BadInput("say `--kb`, `--train` and `--out`, or `synth status` or `synth export`; see `syncabel synth --help`".into()).into()),
+    }
+}
+
+fn make(args: &Make) -> Result<()> {
     let format = corpus_format(&args.out, None)?;
     let kb = Kb::open(&args.kb)?;
-    let mut train = syncabel_corpus::Corpus {
-        documents: Vec::new(),
-    };
-    for path in &args.train {
-        train
-            .documents
-            .extend(read_corpus(path, None, args.rules.as_deref(), None)?.documents);
+    let train = training_corpus(args)?;
+    let mut others = Vec::new();
+    for path in &args.compare {
+        others.push(read_corpus(path, None, args.rules.as_deref(), None)?);
     }
-    for document in &mut train.documents {
+    let human: Vec<&Corpus> = std::iter::once(&train).chain(&others).collect();
+    let corpus = CorpusConfig {
+        groups: GroupRule::default().map,
+        default_group: args.group.clone(),
+        language: args.server.language,
+        ..CorpusConfig::default()
+    };
+    let material = Material {
+        kb: &kb,
+        train: &train,
+        human: &human,
+        corpus: &corpus,
+        seed: args.seed,
+    };
+    let concepts = concepts(args)?;
+    let filters = FilterChoice::named(&args.filters).unwrap_or_default();
+    let lines = args.out.with_extension("synth-partial.jsonl");
+    let out = if format == CorpusFormat::Jsonl {
+        &args.out
+    } else {
+        &lines
+    };
+    let made = match args.server.synth(args, &concepts, &filters) {
+        Some((synth, ledger)) => material.openai(&synth, &ledger, false, out)?,
+        None => material.transplant(args.per_concept, &concepts, None, &filters.0, out)?,
+    };
+    convert(out, &args.out, format)?;
+    write_reports(args, &made)?;
+    eprint!("{}{}", made.report, made.filters);
+    Ok(())
+}
+
+fn training_corpus(args: &Make) -> Result<Corpus> {
+    let mut documents = Vec::new();
+    for path in &args.train {
+        documents.extend(read_corpus(path, None, args.rules.as_deref(), None)?.documents);
+    }
+    for document in &mut documents {
         match document.split {
             None | Some(Split::Train) => document.split = Some(Split::Train),
             Some(split) => {
@@ -74,21 +223,204 @@ pub(super) fn run(args: Args) -> Result<()> {
             }
         }
     }
-    let concepts = match args.sample {
+    Ok(Corpus { documents })
+}
+
+fn concepts(args: &Make) -> Result<ConceptChoice> {
+    if let Some(path) = &args.codes {
+        let text = std::fs::read_to_string(path)
+            .with_context(|| format!("cannot read {}", path.display()))?;
+        let codes = text.lines().map(str::trim).filter(|line| !line.is_empty());
+        return Ok(ConceptChoice::Codes(codes.map(str::to_owned).collect()));
+    }
+    Ok(match args.sample {
         Some(count) => ConceptChoice::Sample(count),
         None if args.with_definition => ConceptChoice::WithDefinition,
+        None if !args.only_group.is_empty() => ConceptChoice::Groups(args.only_group.clone()),
         None => ConceptChoice::All,
-    };
-    let corpus = CorpusConfig {
-        groups: GroupRule::default().map,
-        default_group: args.group,
-        ..CorpusConfig::default()
-    };
-    let made = synthesis::transplant(&kb, &train, &corpus, args.per_concept, &concepts, args.seed)?;
-    syncabel_corpus::write(&made.corpus, &args.out, format)?;
-    if let Some(path) = &args.report {
-        write_atomically(path, &serde_json::to_vec_pretty(&made.report)?)?;
+    })
+}
+
+impl ServerArgs {
+    fn synth(
+        &self,
+        args: &Make,
+        concepts: &ConceptChoice,
+        filters: &FilterChoice,
+    ) -> Option<(OpenAiSynth, PathBuf)> {
+        let (url, model, ledger) = (
+            self.url.as_ref()?,
+            self.model.as_ref()?,
+            self.ledger.clone()?,
+        );
+        let options = ModelOptions::new(model);
+        let synth = OpenAiSynth {
+            server: OpenAiConfig {
+                api_key_env: self.api_key_env.clone(),
+                timeout_s: self.timeout,
+                ..OpenAiConfig::new(url)
+            },
+            model: options.model,
+            per_concept: args.per_concept,
+            concepts: concepts.clone(),
+            seed: Some(args.seed),
+            sampling: Sampling::default(),
+            seeded: options.seeded,
+            max_answers: options.max_answers,
+            prompt: PromptOptions {
+                style: self.style.clone(),
+                ..PromptOptions::default()
+            },
+            run: RunOptions {
+                in_flight: self.in_flight,
+                limits: Limits {
+                    requests_per_minute: self.requests_per_minute,
+                    tokens_per_minute: self.tokens_per_minute,
+                },
+                retry_failed: self.retry_failed,
+                ..RunOptions::default()
+            },
+            ledger: None,
+            filters: filters.clone(),
+        };
+        Some((synth, ledger))
     }
-    eprint!("{}", made.report);
+}
+
+/// Turns a file in our own format into one of another format, and removes it.
+fn convert(lines: &Path, out: &Path, format: CorpusFormat) -> Result<()> {
+    if format == CorpusFormat::Jsonl {
+        return Ok(());
+    }
+    let (corpus, _) = syncabel_corpus::read(lines, CorpusFormat::Jsonl, &Default::default())?;
+    syncabel_corpus::write(&corpus, out, format)?;
+    std::fs::remove_file(lines).with_context(|| format!("cannot remove {}", lines.display()))
+}
+
+fn write_reports(args: &Make, made: &Made) -> Result<()> {
+    #[derive(Serialize)]
+    struct Report<'a> {
+        #[serde(flatten)]
+        report: &'a syncabel_synth::SynthReport,
+        filters: &'a syncabel_synth::quality::FilterReport,
+    }
+    let Some(path) = &args.report else {
+        return Ok(());
+    };
+    let report = Report {
+        report: &made.report,
+        filters: &made.filters,
+    };
+    write_atomically(path, &serde_json::to_vec_pretty(&report)?)
+}
+
+/// What `synth status` says.
+#[derive(Debug, Serialize)]
+struct Standing {
+    concepts: Option<u64>,
+    done: u64,
+    failed: u64,
+    pending: Option<u64>,
+    answers: u64,
+    faults: u64,
+    prompt_tokens: u64,
+    completion_tokens: u64,
+    /// Concepts a minute, of the last ten minutes of work.
+    concepts_per_minute: Option<f64>,
+    seconds_left: Option<f64>,
+    cost: f64,
+    cost_in_all: Option<f64>,
+}
+
+fn status(args: &Status) -> Result<()> {
+    let ledger = Ledger::read(&args.ledger)?;
+    let plan = Plan::read(&args.ledger);
+    let standing = Standing::of(&ledger.totals(), plan, args);
+    if args.json {
+        println!("{}", serde_json::to_string_pretty(&standing)?);
+        return Ok(());
+    }
+    let number = |n: Option<u64>| n.map_or("unknown".to_owned(), |n| n.to_string());
+    println!("concepts    {}", number(standing.concepts));
+    println!("done        {}", standing.done);
+    println!("failed      {}", standing.failed);
+    println!("pending     {}", number(standing.pending));
+    println!(
+        "answers     {} ({} tries brought none)",
+        standing.answers, standing.faults
+    );
+    println!(
+        "tokens      {} in prompts, {} in answers",
+        standing.prompt_tokens, standing.completion_tokens
+    );
+    if let Some(rate) = standing.concepts_per_minute {
+        println!("rate        {rate:.1} concepts a minute");
+    }
+    if let Some(seconds) = standing.seconds_left {
+        println!(
+            "time left   {}",
+            indicatif::HumanDuration(std::time::Duration::from_secs_f64(seconds))
+        );
+    }
+    if standing.cost > 0.0 {
+        let all = standing
+            .cost_in_all
+            .map_or(String::new(), |c| format!(", {c:.2} in all"));
+        println!("cost        {:.2} so far{all}", standing.cost);
+    }
+    Ok(())
+}
+
+impl Standing {
+    fn of(totals: &Totals, plan: Option<Plan>, args: &Status) -> Self {
+        let finished = totals.accepted + totals.failed;
+        let concepts = plan.map(|plan| plan.concepts as u64);
+        // A ledger that is shared between generations may hold more than the last one set out to do.
+        let pending = concepts.map(|all| all.saturating_sub(finished));
+        let (recent, spread_ms) = totals.recent;
+        let rate = (recent > 1 && spread_ms > 0)
+            .then(|| (recent - 1) as f64 * 60_000.0 / spread_ms as f64);
+        let usage = totals.usage;
+        let cost = (usage.prompt_tokens as f64 * args.price_in
+            + usage.completion_tokens as f64 * args.price_out)
+            / 1e6;
+        Standing {
+            concepts,
+            done: totals.accepted,
+            failed: totals.failed,
+            pending,
+            answers: totals.answers,
+            faults: totals.faults,
+            prompt_tokens: usage.prompt_tokens,
+            completion_tokens: usage.completion_tokens,
+            concepts_per_minute: rate,
+            seconds_left: pending.zip(rate).map(|(n, rate)| n as f64 * 60.0 / rate),
+            cost,
+            cost_in_all: pending
+                .filter(|_| finished > 0)
+                .map(|n| cost * (finished + n) as f64 / finished as f64),
+        }
+    }
+}
+
+fn export(args: &Export) -> Result<()> {
+    let format = corpus_format(&args.out, None)?;
+    let lines = args.out.with_extension("synth-partial.jsonl");
+    let out = if format == CorpusFormat::Jsonl {
+        &args.out
+    } else {
+        &lines
+    };
+    let mut file = jsonl::Writer::create(out)?;
+    let found = syncabel_synth::export(&args.ledger, &mut |document| Ok(file.write(&document)?))?;
+    file.finish()?;
+    convert(out, &args.out, format)?;
+    eprintln!(
+        "{} sentences for {} concepts; {} failed, {} pending",
+        found.sentences,
+        found.concepts,
+        found.failed.len(),
+        found.pending
+    );
     Ok(())
 }

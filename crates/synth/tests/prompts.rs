@@ -1,0 +1,110 @@
+//! Every template, filled: what a model reads is reviewed as text.
+
+mod common;
+
+use std::fs;
+
+use common::{contexts, kb};
+use syncabel_corpus::Language;
+use syncabel_synth::{Batch, PromptOptions, Prompts, Task};
+
+fn prompt(language: Language, options: &PromptOptions, code: &str, kept: &[&str]) -> String {
+    let (kb, prompts) = (kb(), Prompts::new(language, options).unwrap());
+    let contexts = contexts(&kb);
+    let concept = kb.resolve(code).unwrap();
+    let group = kb.concept(concept).groups().next().unwrap();
+    let task = Task { concept, group };
+    let batch = Batch {
+        kb: &kb,
+        contexts: &contexts,
+        tasks: &[task],
+        sentences_per_concept: 3,
+        seed: 1,
+    };
+    let kept: Vec<String> = kept.iter().map(|&s| s.to_owned()).collect();
+    let user = prompts.user(&batch, &task, 3 - kept.len(), &kept).unwrap();
+    format!("=== system\n{}\n=== user\n{user}\n", prompts.system())
+}
+
+#[test]
+fn the_first_question_in_every_language() {
+    for language in Language::ALL {
+        let text = prompt(language, &PromptOptions::default(), "D006073", &[]);
+        insta::assert_snapshot!(format!("first_{language}"), text);
+    }
+}
+
+#[test]
+fn what_is_missing_is_asked_for_without_definition_and_examples() {
+    let options = PromptOptions {
+        style: "note".to_owned(),
+        examples: 0,
+        min_words: Some(5),
+        max_words: Some(12),
+        ..PromptOptions::default()
+    };
+    let kept = ["The [asthma] is back.", "No [asthma] in the family."];
+    for language in Language::ALL {
+        let text = prompt(language, &options, "D001249", &kept);
+        insta::assert_snapshot!(format!("missing_{language}"), text);
+    }
+}
+
+#[test]
+fn a_style_of_ones_own_is_taken_as_it_is() {
+    let options = PromptOptions {
+        style: "letters from one doctor to another".to_owned(),
+        ..PromptOptions::default()
+    };
+    let text = prompt(Language::En, &options, "D006073", &[]);
+    assert!(text.contains("They read like sentences from letters from one doctor to another."));
+}
+
+#[test]
+fn unknown_fields_are_refused_when_templates_are_loaded() {
+    let dir = tempfile::tempdir().unwrap();
+    let with = |system: &str, user: &str| {
+        fs::write(dir.path().join("system.j2"), system).unwrap();
+        fs::write(dir.path().join("user.j2"), user).unwrap();
+        let options = PromptOptions {
+            templates: Some(dir.path().to_owned()),
+            ..PromptOptions::default()
+        };
+        Prompts::new(Language::En, &options)
+    };
+    assert!(with("Write.", "{{ concept.name }}, {{ count }}").is_ok());
+    let cases = [
+        ("a\n{{ marcker }}", "x", "system.j2:2"),
+        ("a", "{{ concept.nam }}", "user.j2:1"),
+        ("a", "\n{% if kept %}{{ wrong }}{% endif %}", "user.j2:2"),
+        ("a", "{% for x in %}", "user.j2:1"),
+    ];
+    for (system, user, place) in cases {
+        let message = with(system, user).unwrap_err().to_string();
+        assert!(message.contains(place), "{message}");
+    }
+    fs::remove_file(dir.path().join("user.j2")).unwrap();
+    let options = PromptOptions {
+        templates: Some(dir.path().to_owned()),
+        ..PromptOptions::default()
+    };
+    let message = Prompts::new(Language::En, &options)
+        .unwrap_err()
+        .to_string();
+    assert!(message.contains("user.j2"), "{message}");
+}
+
+#[test]
+fn contradicting_lengths_are_refused() {
+    let options = PromptOptions {
+        min_words: Some(40),
+        ..PromptOptions::default()
+    };
+    let message = Prompts::new(Language::En, &options)
+        .unwrap_err()
+        .to_string();
+    assert!(
+        message.contains("`min_words` 40 and `max_words` 30"),
+        "{message}"
+    );
+}
