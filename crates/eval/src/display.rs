@@ -143,10 +143,11 @@ impl fmt::Display for EvalReport {
         let Removed {
             duplicates,
             no_code,
+            no_gold,
         } = self.removed;
         writeln!(
             f,
-            "{} documents; left out: {duplicates} duplicates, {no_code} with gold NO_CODE",
+            "{} documents; left out: {duplicates} duplicates, {no_code} with gold NO_CODE, {no_gold} without gold",
             self.documents
         )
     }

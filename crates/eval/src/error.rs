@@ -9,7 +9,8 @@ use std::path::PathBuf;
 pub enum Error {
     /// No prediction was left to score.
     #[error(
-        "nothing to score: {read} predictions read, {duplicates} dropped as duplicates, {no_code} because their gold is NO_CODE"
+        "nothing to score: {read} predictions read, {duplicates} dropped as duplicates, {no_code} because their gold is NO_CODE, \
+         {no_gold} because they have no gold code"
     )]
     NothingToScore {
         /// Rows handed in.
@@ -18,6 +19,8 @@ pub enum Error {
         duplicates: usize,
         /// Rows dropped because the gold code holds `NO_CODE`.
         no_code: usize,
+        /// Rows dropped because there is no gold code.
+        no_gold: usize,
     },
     /// A bootstrap without replicates has no interval.
     #[error("a bootstrap needs at least one replicate (1000 is usual)")]

@@ -72,7 +72,8 @@ pub enum SeenRule {
 pub struct EvalOptions {
     /// Keep only the first row of each (filename, label, start_span, end_span).
     pub deduplicate: bool,
-    /// Leave out rows whose gold code holds `NO_CODE`.
+    /// Leave out rows without gold: the code is empty or holds `NO_CODE` (paper, section on metrics: mentions without
+    /// normalisation are dropped).
     pub drop_no_code: bool,
     /// What counts as right for composites.
     pub composite: CompositeRule,
@@ -163,6 +164,13 @@ pub struct Removed {
     pub duplicates: usize,
     /// Rows whose gold code holds `NO_CODE`.
     pub no_code: usize,
+    /// Rows without any gold code, such as mentions that a corpus leaves unlinked.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub no_gold: usize,
+}
+
+fn is_zero(count: &usize) -> bool {
+    *count == 0
 }
 
 /// Verdicts on all mentions: what every metric, stratum and comparison is computed from. About 140 bytes a mention,
@@ -374,6 +382,10 @@ impl<'a> Scorer<'a> {
             self.scored.removed.no_code += 1;
             return Ok(());
         }
+        if self.options.drop_no_code && prediction.code.trim().is_empty() {
+            self.scored.removed.no_gold += 1;
+            return Ok(());
+        }
         let label = match &self.scored.judge_column {
             Some(column) => {
                 judge::label_of(prediction, column, self.scored.source.as_deref(), row, line)?
@@ -495,11 +507,13 @@ impl<'a> Scorer<'a> {
             let Removed {
                 duplicates,
                 no_code,
+                no_gold,
             } = self.scored.removed;
             return Err(Error::NothingToScore {
                 read: self.read as usize,
                 duplicates,
                 no_code,
+                no_gold,
             });
         }
         mark_repeated(&mut self.scored.outcomes);

@@ -60,22 +60,27 @@ fn what_is_right() {
 }
 
 #[test]
-fn duplicates_and_no_code_are_left_out_unless_told_otherwise() {
+fn duplicates_and_rows_without_gold_are_left_out_unless_told_otherwise() {
     let rows = [
         row("d", 0, "A", "A"),
         row("d", 0, "A", "B"),
         row("d", 1, "NO_CODE", "A"),
         row("e", 0, "A", "B"),
+        row("e", 1, "", "A"),
     ];
     let report = evaluate(&rows, None, None, &EvalOptions::default()).unwrap();
     assert_eq!((report.rows, report.correct, report.documents), (2, 1, 2));
-    assert_eq!((report.removed.duplicates, report.removed.no_code), (1, 1));
+    let removed = report.removed;
+    assert_eq!(
+        (removed.duplicates, removed.no_code, removed.no_gold),
+        (1, 1, 1)
+    );
     let all = EvalOptions {
         deduplicate: false,
         drop_no_code: false,
         ..EvalOptions::default()
     };
-    assert_eq!(evaluate(&rows, None, None, &all).unwrap().rows, 4);
+    assert_eq!(evaluate(&rows, None, None, &all).unwrap().rows, 5);
     let nothing = evaluate(&rows[2..3], None, None, &EvalOptions::default());
     assert!(matches!(
         nothing,

@@ -5,6 +5,7 @@ use crate::error::BadInput;
 use anyhow::{Context, Result};
 use serde::Serialize;
 use serde_json::json;
+use std::collections::{BTreeSet, HashSet};
 use std::path::Path;
 use syncabel_corpus::marked::{
     self, Example, ExampleReport, GroupRule, MarkOptions, MarkedMention,
@@ -12,6 +13,7 @@ use syncabel_corpus::marked::{
 use syncabel_corpus::{Corpus, CorpusFormat, Document, PubtatorRules, ReadOptions, Split};
 use syncabel_kb::select::NameSelector;
 use syncabel_kb::{Digest, Kb};
+use syncabel_train::Composition;
 
 /// The three splits as read.
 #[derive(Debug, Clone)]
@@ -187,4 +189,109 @@ pub fn mentions(
         all.extend(marked::mark(document, Some(kb), options)?);
     }
     Ok(all)
+}
+
+/// What a generator of synthetic sentences may see of the training part.
+#[derive(Debug)]
+pub struct Shown {
+    /// Digest over the mentions that are withheld; `None` where none is.
+    pub withheld: Option<String>,
+    /// The training part without them; `None` where none is.
+    cut: Option<Corpus>,
+}
+
+impl Shown {
+    /// The part to show, given the whole.
+    pub fn corpus<'a>(&'a self, train: &'a Corpus) -> &'a Corpus {
+        self.cut.as_ref().unwrap_or(train)
+    }
+}
+
+/// Withholds from synthesis the mentions that the composition keeps from training: in a study of scarce annotation the
+/// sentences of the rest must not come back as synthetic data.
+///
+/// # Errors
+/// A share outside of 0 to 1.
+pub fn for_synthesis(
+    train: &Corpus,
+    examples: &[Example],
+    composition: &Composition,
+) -> Result<Shown> {
+    let kept = syncabel_train::human_for_synthesis(examples, composition)?;
+    let key = |example: &Example| (example.document.clone(), example.mention_id.clone());
+    let kept: HashSet<(String, String)> = kept.into_iter().map(key).collect();
+    let withheld: BTreeSet<(String, String)> = examples
+        .iter()
+        .map(key)
+        .filter(|key| !kept.contains(key))
+        .collect();
+    if withheld.is_empty() {
+        return Ok(Shown {
+            withheld: None,
+            cut: None,
+        });
+    }
+    let mut cut = train.clone();
+    for document in &mut cut.documents {
+        let id = document.id.clone();
+        document
+            .mentions
+            .retain(|m| !withheld.contains(&(id.clone(), m.id.clone())));
+    }
+    let digest = Digest::of_bytes(&serde_json::to_vec(&withheld)?);
+    Ok(Shown {
+        withheld: Some(digest.to_string()),
+        cut: Some(cut),
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use syncabel_corpus::Origin;
+
+    fn example(document: &str, mention: &str) -> Example {
+        Example {
+            document: document.into(),
+            mention_id: mention.into(),
+            group: "Disorders".into(),
+            prompt: String::new(),
+            completion: " x".into(),
+            codes: vec![format!("C-{mention}")],
+            origin: Origin::Human,
+        }
+    }
+
+    #[test]
+    fn withheld_mentions_are_not_shown() {
+        let text = r#"{"id": "d", "text": "gout and chorea", "mentions": [
+            {"id": "1", "spans": [[0, 4]], "text": "gout", "label": "Disorders", "gold": [["A"]]},
+            {"id": "2", "spans": [[9, 15]], "text": "chorea", "label": "Disorders", "gold": [["B"]]}]}"#;
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("d.jsonl");
+        std::fs::write(&path, text.replace('\n', " ")).unwrap();
+        let (corpus, _) =
+            syncabel_corpus::read(&path, CorpusFormat::Jsonl, &ReadOptions::default()).unwrap();
+        let examples = [example("d", "1"), example("d", "2")];
+        let shown = |human_share: f64| {
+            let composition = Composition {
+                human_share,
+                ..Composition::default()
+            };
+            for_synthesis(&corpus, &examples, &composition).unwrap()
+        };
+        let all = shown(1.0);
+        assert_eq!(
+            (all.withheld.as_ref(), all.corpus(&corpus)),
+            (None, &corpus)
+        );
+        let half = shown(0.5);
+        let left: Vec<&str> = half.corpus(&corpus).documents[0]
+            .mentions
+            .iter()
+            .map(|m| m.id.as_str())
+            .collect();
+        assert_eq!(left, ["1"]);
+        assert!(half.withheld.is_some());
+    }
 }

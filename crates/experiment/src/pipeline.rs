@@ -3,7 +3,7 @@
 
 use crate::config::{Experiment, ExperimentFile, SynthConfig, resolve_path};
 use crate::error::BadInput;
-use crate::human::{self, HumanCorpus};
+use crate::human::{self, HumanCorpus, Shown};
 use crate::machine::{Machine, git_revision};
 use crate::overrides::Cell;
 use crate::progress;
@@ -174,7 +174,8 @@ impl<'a> CellRun<'a> {
         let human = human::read(self.file, &self.config.corpus)?;
         let selector = NameSelector::new(&kb, self.config.target.selection);
         let examples = human::examples(self.config, &human, &kb, &selector)?;
-        let synthetic_corpus = self.synthetic(&kb, &human)?;
+        let shown = human::for_synthesis(&human.train, &examples.train, &self.config.composition)?;
+        let synthetic_corpus = self.synthetic(&kb, &human, &shown)?;
         let options = human::mark_options(&self.config.corpus);
         let (synthetic, dropped) = marked::examples(&synthetic_corpus, &kb, &selector, &options)?;
         let test = human::mentions(&human.test.documents, &kb, &options)?;
@@ -242,7 +243,7 @@ impl<'a> CellRun<'a> {
         Ok(Kb::open(&stage.path.join("kb"))?)
     }
 
-    fn synthetic(&self, kb: &Kb, human: &HumanCorpus) -> Result<Corpus> {
+    fn synthetic(&self, kb: &Kb, human: &HumanCorpus, shown: &Shown) -> Result<Corpus> {
         let needed = self.config.composition.strategy != syncabel_train::Strategy::HumanOnly;
         let Some(synth) = self.config.synth.as_ref().filter(|_| needed) else {
             if needed {
@@ -272,6 +273,7 @@ impl<'a> CellRun<'a> {
         let inputs = json!({
             "kb": kb.digest().to_string(),
             "human": human.digest.to_string(),
+            "withheld": shown.withheld,
             "groups": [&self.config.corpus.groups, &self.config.corpus.default_group],
             "language": self.config.corpus.language,
             "synth": synthesis::identity(synth)?,
@@ -280,7 +282,7 @@ impl<'a> CellRun<'a> {
         });
         let material = Material {
             kb,
-            train: &human.train,
+            train: shown.corpus(&human.train),
             human: &[&human.train, &human.validation, &human.test],
             corpus: &self.config.corpus,
             seed: self.config.seed,
