@@ -11,6 +11,7 @@ pub mod config;
 pub mod error;
 pub mod human;
 pub mod machine;
+pub mod marking;
 pub mod overrides;
 pub mod pipeline;
 pub mod progress;

@@ -353,6 +353,7 @@ impl CellRun<'_> {
         self.copy_into_cell(&log)?;
         let cost = self.training_cost(&stage, &plan)?;
         let checkpoint = crate::training::chosen_checkpoint(&stage.path)?;
+        crate::marking::write(&checkpoint, &human::mark_options(&self.config.corpus))?;
         Ok((
             Trained {
                 checkpoint,

@@ -3,6 +3,7 @@
 use super::io::read_corpus;
 use crate::config::LinkConfig;
 use crate::error::BadInput;
+use crate::marking;
 use crate::progress;
 use anyhow::Result;
 use std::collections::BTreeMap;
@@ -53,9 +54,14 @@ pub(super) struct Args {
     /// Semantic group of an entity type: `--group SpecificDisease=Disorders`; `--group Disorders` for all types.
     #[arg(long = "group", value_name = "[TYPE=]GROUP")]
     groups: Vec<String>,
-    /// Write abbreviations that the document defines out inside the brackets (as the model was trained): off or expand.
-    #[arg(long, default_value = "off", value_parser = ["off", "expand"])]
-    abbreviations: String,
+    /// Write abbreviations that the document defines out inside the brackets: off or expand. Left out: as the model was
+    /// trained, where its folder says so, else off.
+    #[arg(long, value_parser = ["off", "expand"])]
+    abbreviations: Option<String>,
+    /// At most this many characters of the sentence around the mention; 0 for all. Left out: as the model was trained,
+    /// where its folder says so, else all.
+    #[arg(long, value_name = "CHARS")]
+    max_context_chars: Option<usize>,
     /// Beams.
     #[arg(long, default_value_t = 5)]
     beams: usize,
@@ -125,20 +131,29 @@ fn mentions(args: &Args, kb: &Kb) -> Result<Vec<MarkedMention>> {
         args.rules.as_deref(),
         args.language.as_deref(),
     )?;
-    let options = MarkOptions {
-        abbreviations: if args.abbreviations == "expand" {
-            AbbreviationStep::Expand
-        } else {
-            AbbreviationStep::Off
-        },
-        groups: group_rule(&args.groups)?,
-        max_context_chars: None,
-    };
+    let options = mark_options(args)?;
     let mut all = Vec::new();
     for document in &corpus.documents {
         all.extend(marked::mark(document, Some(kb), &options)?);
     }
     Ok(all)
+}
+
+/// What the model was trained with, changed by what the command line says.
+fn mark_options(args: &Args) -> Result<MarkOptions> {
+    let mut options = marking::read(&args.model)?.unwrap_or_default();
+    match args.abbreviations.as_deref() {
+        Some("expand") => options.abbreviations = AbbreviationStep::Expand,
+        Some(_) => options.abbreviations = AbbreviationStep::Off,
+        None => {}
+    }
+    if let Some(chars) = args.max_context_chars {
+        options.max_context_chars = (chars > 0).then_some(chars);
+    }
+    if !args.groups.is_empty() {
+        options.groups = group_rule(&args.groups)?;
+    }
+    Ok(options)
 }
 
 fn group_rule(groups: &[String]) -> Result<GroupRule> {
