@@ -21,22 +21,33 @@ pub(crate) struct Rows {
     pub(crate) count: usize,
 }
 
+/// What all rows of a pass attend to.
+pub(crate) struct Cache<'c> {
+    pub(crate) arena: &'c Arena,
+    /// What each run sees.
+    pub(crate) windows: &'c [Vec<Window>],
+    pub(crate) shape: &'c Shape,
+}
+
 /// One layer's attention.
 ///
 /// # Shapes
 /// - out: `[rows, query heads * head_dim]`
 /// - queries: `[rows, stride]`, of which the first `query heads * head_dim` are the queries, turned to their positions
-/// - rows: all rows of the pass in order; `windows[run]` is what they see
+/// - rows: all rows of the pass in order
 pub(crate) fn attend(
     out: &mut [f32],
     queries: &[f32],
     stride: usize,
     rows: &[Rows],
-    windows: &[Vec<Window>],
-    arena: &Arena,
+    cache: &Cache<'_>,
     layer: usize,
-    shape: &Shape,
 ) {
+    let Cache {
+        arena,
+        windows,
+        shape,
+    } = *cache;
     let width = shape.query_width();
     let mut tasks = Vec::new();
     let (mut out, mut queries) = (out, queries);

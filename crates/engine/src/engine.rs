@@ -7,7 +7,7 @@ use syncabel_kernels::Write;
 use syncabel_kernels::rows::{Turn, gated, rms_norm, rotate};
 
 use crate::arena::{Arena, CELLS, Cell, Seen, Window, seen_behind, windows};
-use crate::attention::{Rows, attend};
+use crate::attention::{Cache, Rows, attend};
 use crate::head::{self, Wanted as Want};
 use crate::weights::{Left, Weights};
 use crate::{Error, Precision};
@@ -57,10 +57,12 @@ pub struct Engine {
     scratch: Scratch,
 }
 
+/// Gives cosines and sines of so many positions, `[positions, head_dim / 2]` each.
+pub type RopeTables = Box<dyn Fn(usize) -> (Vec<f32>, Vec<f32>) + Send>;
+
 /// Tables of cosines and sines by position, grown when needed.
 struct Rope {
-    #[allow(clippy::type_complexity)]
-    make: Box<dyn Fn(usize) -> (Vec<f32>, Vec<f32>) + Send>,
+    make: RopeTables,
     positions: usize,
     cos: Vec<f32>,
     sin: Vec<f32>,
@@ -122,12 +124,9 @@ struct Row {
 }
 
 impl Engine {
-    /// An engine of a network. `rope` gives cosines and sines of so many positions, `[positions, head_dim / 2]` each.
+    /// An engine of a network.
     #[must_use]
-    pub fn new(
-        weights: Arc<Weights>,
-        rope: Box<dyn Fn(usize) -> (Vec<f32>, Vec<f32>) + Send>,
-    ) -> Self {
+    pub fn new(weights: Arc<Weights>, rope: RopeTables) -> Self {
         Self {
             arena: Arena::new(weights.shape()),
             weights,
@@ -389,16 +388,12 @@ impl Engine {
                 }
             }
             s.mixed.resize(n * query, 0.0);
-            attend(
-                &mut s.mixed,
-                &s.query_key,
-                both,
-                &parts,
-                &windows,
-                &self.arena,
-                number,
+            let cache = Cache {
+                arena: &self.arena,
+                windows: &windows,
                 shape,
-            );
+            };
+            attend(&mut s.mixed, &s.query_key, both, &parts, &cache, number);
             let left = s.left.of(precision, &s.mixed, query);
             left.times(&mut s.x, Write::Add, &layer.output);
             norm(s, &layer.mlp_norm, shape.eps);

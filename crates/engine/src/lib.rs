@@ -34,8 +34,8 @@ mod engine;
 mod head;
 mod weights;
 
-pub use engine::{Engine, Run, Scores, Wanted, unit};
-pub use weights::{Precision, Shape, Weights};
+pub use engine::{Engine, RopeTables, Run, Scores, Wanted, unit};
+pub use weights::{Precision, Shape, TensorReader, Weights};
 
 /// Why the engine refuses a pass. Nothing has been read then.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]

@@ -210,6 +210,9 @@ multiversion! {
     }
 }
 
+/// Hands out a tensor by name and shape.
+pub type TensorReader<'r, E> = dyn FnMut(&str, &[usize]) -> Result<Vec<f32>, E> + 'r;
+
 /// All weights of a network.
 #[derive(Debug)]
 pub struct Weights {
@@ -236,7 +239,7 @@ impl Weights {
     pub fn read<E>(
         shape: Shape,
         precision: Precision,
-        read: &mut dyn FnMut(&str, &[usize]) -> Result<Vec<f32>, E>,
+        read: &mut TensorReader<'_, E>,
     ) -> Result<Self, E> {
         let mut take = |name: &str, dims: &[usize]| -> Result<Vec<f32>, E> {
             let values = read(name, dims)?;
@@ -315,7 +318,7 @@ impl Layer {
         shape: &Shape,
         precision: Precision,
         number: usize,
-        take: &mut dyn FnMut(&str, &[usize]) -> Result<Vec<f32>, E>,
+        take: &mut TensorReader<'_, E>,
     ) -> Result<Self, E> {
         let (hidden, inner) = (shape.hidden, shape.inner);
         let (query, key) = (shape.query_width(), shape.key_width());
