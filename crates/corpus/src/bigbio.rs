@@ -31,7 +31,8 @@ use crate::text::CharIndex;
 /// Reads a BigBio file, gzip or not.
 ///
 /// # Errors
-/// See [`crate::read`]. In a file that is one JSON value, span errors give the line of the document's number, not of the span.
+/// See [`crate::read`]. In a file that is one JSON value, span errors give the line of the document, not of the span, and no
+/// line where a line holds more or less than one document; they name the document.
 pub fn read(path: &Path, options: &ReadOptions) -> Result<(Corpus, ReadReport), Error> {
     let text = io::read_to_string(path)?;
     let mut collector = Collector::new(options);
@@ -80,6 +81,17 @@ struct Record {
     coreferences: Vec<Value>,
     #[serde(default)]
     relations: Vec<Value>,
+}
+
+impl Record {
+    /// The id of the document.
+    fn name(&self) -> &str {
+        if self.document_id.is_empty() {
+            &self.id
+        } else {
+            &self.document_id
+        }
+    }
 }
 
 #[derive(Serialize, Deserialize)]
@@ -163,12 +175,16 @@ fn records(text: &str, path: &Path) -> Result<Vec<(Record, usize)>, Error> {
         }
     };
     let numbered = |records: Vec<Record>| -> Vec<(Record, usize)> {
-        // The writer's own files have one document a line, after the line of the opening bracket.
-        records
-            .into_iter()
-            .enumerate()
-            .map(|(i, r)| (r, i + 2))
-            .collect()
+        // The writer's own files have one document a line, after the line of the opening bracket; other files have
+        // another layout, or all documents in one line, and then there is no line to tell.
+        let lines: Vec<&str> = text.lines().collect();
+        let one_a_line = records.len() + 2 == lines.len();
+        let line = |(i, record): (usize, Record)| {
+            let id = serde_json::to_string(record.name()).unwrap_or_default();
+            let here = one_a_line && lines[i + 1].contains(&id);
+            (record, if here { i + 2 } else { 0 })
+        };
+        records.into_iter().enumerate().map(line).collect()
     };
     let start = text.trim_start();
     if start.starts_with('[') {
@@ -203,11 +219,7 @@ fn document(
     report: &mut ReadReport,
 ) -> Result<Document, Error> {
     let mut document = Document {
-        id: if record.document_id.is_empty() {
-            record.id
-        } else {
-            record.document_id
-        },
+        id: record.name().to_owned(),
         text: String::new(),
         language: options.language,
         split: None,
@@ -400,6 +412,26 @@ mod tests {
         assert_eq!(
             corpus.documents[0].mentions[0].gold.to_field(),
             "D001943+1+2"
+        );
+    }
+
+    #[test]
+    fn no_line_is_told_where_none_is_right() {
+        let good = TWO.replace('\n', "");
+        let bad = good.replace("\"7\"", "\"8\"").replace("goutte", "gouttes");
+        let refusal = |text: String| {
+            let error = read_text(&text, &ReadOptions::default()).unwrap_err();
+            error.to_string()
+        };
+        let message = refusal(format!("[{good}, {bad}]"));
+        assert!(
+            message.contains("document 8") && message.contains("x.json: "),
+            "{message}"
+        );
+        let message = refusal(format!("[\n{good},\n{bad}\n]\n"));
+        assert!(
+            message.contains("document 8") && message.contains("x.json:3: "),
+            "{message}"
         );
     }
 

@@ -51,6 +51,14 @@ pub enum Error {
         /// The system's answer.
         source: std::io::Error,
     },
+    /// A compressed file that ends too early or was changed.
+    #[error("{path}: the gzip file is damaged or cut short ({source}); write or fetch it again", path = path.display())]
+    Gzip {
+        /// The file.
+        path: PathBuf,
+        /// What the decompressor says.
+        source: std::io::Error,
+    },
     /// The file holds nothing, or nothing but white space.
     #[error("{path}: the file is empty", path = path.display())]
     Empty {
@@ -133,14 +141,14 @@ pub enum Error {
     },
     /// Two documents with one id that are not copies of each other.
     #[error(
-        "{at}: document {id} differs from the document of the same id at line {first_line}; give one of them another id (identical copies are dropped)"
+        "{at}: document {id} differs from the document of the same id{}; give one of them another id (identical copies are dropped)", at_line(*first_line)
     )]
     DuplicateDocument {
         /// The line where the second one starts.
         at: Location,
         /// The id.
         id: String,
-        /// The line where the first one starts.
+        /// The line where the first one starts; 0 where it has none.
         first_line: usize,
     },
     /// Not JSON, or JSON of another shape.
@@ -193,11 +201,11 @@ pub enum Error {
     },
     /// A mention's semantic group is not one the KB has.
     #[error(
-        "document {document}, mention {mention}: {group:?} (from label {label:?}) is no semantic group of the KB, which has {known}; map the label to a group, or set a default group"
+        "{at}, mention {mention}: {group:?} (from label {label:?}) is no semantic group of the KB, which has {known}; map the label to a group, or set a default group"
     )]
     UnknownGroup {
-        /// Document id.
-        document: String,
+        /// The line of the document, or the document.
+        at: Location,
         /// Mention id.
         mention: String,
         /// The mention's label.
@@ -230,6 +238,35 @@ pub enum Error {
 }
 
 impl Error {
+    /// An unknown group with its place in a file instead of its document.
+    pub(crate) fn at(mut self, place: Location) -> Self {
+        if let Error::UnknownGroup { at, .. } = &mut self {
+            *at = place;
+        }
+        self
+    }
+}
+
+fn at_line(line: usize) -> String {
+    match line {
+        0 => " before it".to_owned(),
+        line => format!(" at line {line}"),
+    }
+}
+
+impl Error {
+    /// A failed read of a file that may be compressed: the decompressor's complaints are about the file, not the system.
+    pub(crate) fn reading(path: &Path) -> impl FnOnce(std::io::Error) -> Error + '_ {
+        use std::io::ErrorKind::{InvalidData, InvalidInput, UnexpectedEof};
+        move |source| match source.kind() {
+            InvalidData | InvalidInput | UnexpectedEof => Error::Gzip {
+                path: path.to_path_buf(),
+                source,
+            },
+            _ => Error::io(path)(source),
+        }
+    }
+
     pub(crate) fn io(path: &Path) -> impl FnOnce(std::io::Error) -> Error + '_ {
         move |source| Error::Io {
             path: path.to_path_buf(),

@@ -300,6 +300,9 @@ pub struct ReadReport {
     /// Mentions whose gold was changed by the table of repairs.
     #[serde(default)]
     pub repaired_codes: usize,
+    /// For every document kept the line where it starts, 0 where the format has no lines.
+    #[serde(skip)]
+    pub document_lines: Vec<usize>,
 }
 
 impl ReadReport {
@@ -427,6 +430,7 @@ impl Collector {
         self.seen
             .insert(document.id.clone(), (self.corpus.documents.len(), at.line));
         self.report.documents += 1;
+        self.report.document_lines.push(at.line);
         self.report.mentions += document.mentions.len();
         for mention in &document.mentions {
             self.report.count_gold(&mention.gold);

@@ -54,7 +54,7 @@ impl Lines {
         if self
             .reader
             .read_until(b'\n', &mut self.buffer)
-            .map_err(Error::io(&self.path))?
+            .map_err(Error::reading(&self.path))?
             == 0
         {
             return Ok(None);
@@ -81,7 +81,7 @@ pub(crate) fn read_to_string(path: &Path) -> Result<String, Error> {
     let mut bytes = Vec::new();
     open(path)?
         .read_to_end(&mut bytes)
-        .map_err(Error::io(path))?;
+        .map_err(Error::reading(path))?;
     if bytes.starts_with(b"\xef\xbb\xbf") {
         bytes.drain(..3);
     }
@@ -206,6 +206,27 @@ mod tests {
             2,
             "temporary files are gone"
         );
+    }
+
+    #[test]
+    fn a_gzip_file_that_is_cut_short_says_so() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("x.gz");
+        let mut file = NewFile::create(&path).unwrap();
+        file.write_all("line\n".repeat(1000).as_bytes()).unwrap();
+        file.finish().unwrap();
+        let bytes = std::fs::read(&path).unwrap();
+        for kept in [12, bytes.len() / 2, bytes.len() - 4] {
+            std::fs::write(&path, &bytes[..kept]).unwrap();
+            let mut lines = Lines::open(&path).unwrap();
+            let mut read = || -> Result<(), Error> {
+                while lines.next_line()?.is_some() {}
+                Ok(())
+            };
+            assert!(matches!(read(), Err(Error::Gzip { .. })), "{kept} bytes");
+            let error = read_to_string(&path).unwrap_err();
+            assert!(error.to_string().contains("x.gz: the gzip file"), "{error}");
+        }
     }
 
     #[test]

@@ -307,10 +307,7 @@ fn table_error(error: csv::Error, path: &Path) -> Error {
     let line = error.position().map_or(0, |p| p.line() as usize);
     let text = error.to_string();
     match error.into_kind() {
-        csv::ErrorKind::Io(source) => Error::Io {
-            path: path.to_path_buf(),
-            source,
-        },
+        csv::ErrorKind::Io(source) => Error::reading(path)(source),
         csv::ErrorKind::Utf8 { err, .. } => Error::NotUtf8 {
             at: Location::line(path, line),
             byte: err.valid_up_to() + 1,

@@ -53,6 +53,7 @@ fn ncbi_disease_has_its_counts(
         duplicate_documents: duplicates,
         duplicate_mentions: 11 * duplicates,
         white_space_differences: duplicates,
+        document_lines: report.document_lines.clone(),
         ..ReadReport::default()
     };
     assert_eq!(report, expected);
@@ -92,6 +93,7 @@ fn bc5cdr_has_its_counts(
         without_concept,
         relation_lines,
         component_columns,
+        document_lines: report.document_lines.clone(),
         ..ReadReport::default()
     };
     assert_eq!(report, expected);

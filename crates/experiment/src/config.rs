@@ -5,7 +5,9 @@
 //! `${NAME}` or `${NAME:-default}` from the environment.
 
 use crate::error::ConfigError;
-use crate::overrides::{self, Arms, Cell};
+use crate::overrides::{self, ARM, Arms, Cell};
+use crate::validate::{self, Refusal};
+use crate::yaml::{self, Step};
 use indexmap::IndexMap;
 use serde::{Deserialize, Serialize};
 use serde_yaml::Value;
@@ -176,13 +178,60 @@ pub struct CorpusFile {
 }
 
 /// Reading rules by name or spelled out.
-#[derive(Debug, Clone, Serialize, Deserialize)]
+#[derive(Debug, Clone, Serialize)]
 #[serde(untagged)]
 pub enum Rules {
     /// A preset of [`PubtatorRules`].
     Preset(String),
     /// The rules themselves.
     Explicit(PubtatorRules),
+}
+
+impl Rules {
+    /// The rules that the name stands for, or those spelled out.
+    ///
+    /// # Errors
+    /// A name that is no preset; files cannot hold one.
+    pub fn resolve(&self) -> Result<PubtatorRules, syncabel_corpus::Error> {
+        match self {
+            Rules::Preset(name) => PubtatorRules::preset(name),
+            Rules::Explicit(rules) => Ok(rules.clone()),
+        }
+    }
+}
+
+/// By hand, because serde's untagged enums forget which key was wrong.
+impl<'de> Deserialize<'de> for Rules {
+    fn deserialize<D: serde::Deserializer<'de>>(source: D) -> Result<Self, D::Error> {
+        struct NameOrRules;
+
+        impl<'de> serde::de::Visitor<'de> for NameOrRules {
+            type Value = Rules;
+
+            fn expecting(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+                write!(
+                    f,
+                    "one of {}, or the rules themselves",
+                    PubtatorRules::PRESETS.join(", ")
+                )
+            }
+
+            fn visit_str<E: serde::de::Error>(self, name: &str) -> Result<Rules, E> {
+                match PubtatorRules::preset(name) {
+                    Ok(_) => Ok(Rules::Preset(name.to_owned())),
+                    // in serde's words, so that the nearest preset is offered as it is for keys
+                    Err(_) => Err(E::unknown_variant(name, &PubtatorRules::PRESETS)),
+                }
+            }
+
+            fn visit_map<A: serde::de::MapAccess<'de>>(self, map: A) -> Result<Rules, A::Error> {
+                let rules = serde::de::value::MapAccessDeserializer::new(map);
+                PubtatorRules::deserialize(rules).map(Rules::Explicit)
+            }
+        }
+
+        source.deserialize_any(NameOrRules)
+    }
 }
 
 /// How the target name is chosen.
@@ -433,6 +482,9 @@ pub struct ReportConfig {
 pub struct ExperimentFile {
     /// The YAML file.
     pub path: PathBuf,
+    text: String,
+    /// Dotted paths that `--set` changed.
+    assigned: Vec<String>,
     tree: Value,
     /// The experiment as written (with overrides, before a cell of the matrix is chosen).
     pub experiment: Experiment,
@@ -444,42 +496,79 @@ impl ExperimentFile {
     /// # Errors
     /// [`ConfigError`], naming file, line and key.
     pub fn read(path: &Path, assignments: &[String]) -> Result<Self, ConfigError> {
-        let text = std::fs::read_to_string(path).map_err(|source| ConfigError::Read {
-            path: path.to_owned(),
-            source,
-        })?;
-        let mut tree: Value = serde_yaml::from_str(&text).map_err(|e| syntax(path, &e))?;
-        // typed once as written, so that mistakes in the file are reported with their line
-        typed(path, serde_yaml::Deserializer::from_str(&text))?;
+        let text = read_text(path)?;
+        let mut tree: Value = serde_yaml::from_str(&text).map_err(|e| syntax(path, &text, &e))?;
+        // typed once as written, so that a mistake in the file is not taken for one of `--set`
+        let places = Places {
+            path,
+            text: &text,
+            assigned: &[],
+            cell: None,
+        };
+        typed(&places, serde_yaml::Deserializer::from_str(&text))?;
+        let mut assigned = Vec::new();
         for assignment in assignments {
             let (key, value) = overrides::parse_assignment(assignment)?;
             overrides::set(&mut tree, &key, value)?;
+            assigned.push(key);
         }
-        let experiment = typed(path, with_seeds(tree.clone()))?;
+        let places = Places {
+            assigned: &assigned,
+            ..places
+        };
+        let experiment = typed(&places, with_seeds(tree.clone()))?;
         Ok(ExperimentFile {
             path: path.to_owned(),
+            text,
+            assigned,
             tree,
             experiment,
         })
     }
 
-    /// The cells of the sweep, each with its typed configuration.
+    /// The cells of the sweep, each with its typed and checked configuration.
     ///
     /// # Errors
-    /// [`ConfigError`] when an axis sets a key that does not exist or a value of the wrong type.
+    /// [`ConfigError`] when an axis sets a key that does not exist or a value of the wrong type, and for every value that
+    /// no run could work with.
     pub fn cells(&self) -> Result<Vec<(Cell, Experiment)>, ConfigError> {
-        let cell = |cell: Cell| {
-            let mut tree = self.tree.clone();
-            for (path, value) in &cell.changes {
-                overrides::set(&mut tree, path, value.clone())?;
-            }
-            let experiment = typed(&self.path, with_seeds(tree))?;
-            Ok((cell, experiment))
-        };
-        overrides::cells(&self.experiment.arms, &self.experiment.matrix)
+        let cells = overrides::cells(&self.experiment.arms, &self.experiment.matrix);
+        validate::sweep(&self.experiment, &cells).map_err(|r| self.places(None).refusal(r))?;
+        cells
             .into_iter()
-            .map(cell)
+            .map(|cell| {
+                let experiment = self.cell_config(&cell)?;
+                Ok((cell, experiment))
+            })
             .collect()
+    }
+
+    fn cell_config(&self, cell: &Cell) -> Result<Experiment, ConfigError> {
+        let mut tree = self.tree.clone();
+        for (path, value) in &cell.changes {
+            overrides::set(&mut tree, path, value.clone())?;
+        }
+        let places = self.places(Some(cell));
+        let experiment = typed(&places, with_seeds(tree))?;
+        validate::cell(&experiment).map_err(|r| places.refusal(r))?;
+        Ok(experiment)
+    }
+
+    /// An error about a key of this file, with its line.
+    pub fn refuse(&self, key: &str, message: impl Into<String>) -> ConfigError {
+        self.places(None).refusal(Refusal {
+            key: key.to_owned(),
+            message: message.into(),
+        })
+    }
+
+    fn places<'a>(&'a self, cell: Option<&'a Cell>) -> Places<'a> {
+        Places {
+            path: &self.path,
+            text: &self.text,
+            assigned: &self.assigned,
+            cell,
+        }
     }
 
     /// The folder that relative paths start from.
@@ -555,44 +644,167 @@ fn expand(text: &str, lookup: impl Fn(&str) -> Option<String>) -> Result<String,
     Ok(out)
 }
 
-fn syntax(path: &Path, error: &serde_yaml::Error) -> ConfigError {
-    let (line, column) = error.location().map_or((1, 1), |l| (l.line(), l.column()));
-    ConfigError::Syntax {
+/// The text of an experiment file.
+fn read_text(path: &Path) -> Result<String, ConfigError> {
+    let bytes = std::fs::read(path).map_err(|source| ConfigError::Read {
         path: path.to_owned(),
-        line,
-        column,
-        message: error.to_string(),
-    }
-}
-
-fn typed<'de, D>(path: &Path, source: D) -> Result<Experiment, ConfigError>
-where
-    D: serde::Deserializer<'de, Error = serde_yaml::Error>,
-{
-    serde_path_to_error::deserialize::<_, Experiment>(source).map_err(|error| {
-        let key = error.path().to_string();
-        let inner = error.into_inner();
-        ConfigError::Key {
+        source,
+    })?;
+    String::from_utf8(bytes).map_err(|error| {
+        let (line, column) = yaml::not_utf8(error.as_bytes()).unwrap_or((1, 1));
+        ConfigError::Syntax {
             path: path.to_owned(),
-            line: inner.location().map(|l| l.line()),
-            key,
-            message: with_nearest(&inner.to_string()),
+            line,
+            column,
+            message: "not UTF-8; convert the file first, for example with iconv".to_owned(),
         }
     })
 }
 
+fn syntax(path: &Path, text: &str, error: &serde_yaml::Error) -> ConfigError {
+    let (line, column) = error.location().map_or((1, 1), |l| (l.line(), l.column()));
+    let (line, column, message) = match yaml::repeated_key(text) {
+        Some((key, line, column)) => {
+            let message = format!("key `{key}` stands twice in one mapping; remove one");
+            (line, column, message)
+        }
+        None => (line, column, format!("not valid YAML: {error}")),
+    };
+    ConfigError::Syntax {
+        path: path.to_owned(),
+        line,
+        column,
+        message,
+    }
+}
+
+/// Where the values of a configuration come from.
+#[derive(Clone, Copy)]
+struct Places<'a> {
+    path: &'a Path,
+    text: &'a str,
+    assigned: &'a [String],
+    cell: Option<&'a Cell>,
+}
+
+impl Places<'_> {
+    fn refusal(&self, refusal: Refusal) -> ConfigError {
+        let Refusal { key, message } = refusal;
+        self.error(&yaml::steps(&key), key, message)
+    }
+
+    fn error(&self, steps: &[Step], key: String, message: String) -> ConfigError {
+        let (line, note) = self.of(steps, &key);
+        ConfigError::Key {
+            path: self.path.to_owned(),
+            line,
+            key,
+            message: format!("{message}{note}"),
+        }
+    }
+
+    /// The line of a key and, where the value is not what the file says at that key, a remark on who set it.
+    fn of(&self, steps: &[Step], key: &str) -> (Option<usize>, String) {
+        let sets = |path: &str| {
+            key.strip_prefix(path)
+                .is_some_and(|rest| rest.is_empty() || rest.starts_with(['.', '[']))
+        };
+        for cell in self.cell {
+            if let Some((path, _)) = cell.changes.iter().rev().find(|(path, _)| sets(path)) {
+                let axis = [Step::Key("matrix".into()), Step::Key(path.clone())];
+                let named = |(axis, value): &(String, Value)| {
+                    (axis == ARM).then(|| value.as_str().unwrap_or("").to_owned())
+                };
+                let arm = cell.settings.iter().find_map(named).unwrap_or_default();
+                let arm = [
+                    Step::Key("arms".into()),
+                    Step::Key(arm),
+                    Step::Key(path.clone()),
+                ];
+                let line = yaml::exact_line_of(self.text, &axis)
+                    .or_else(|| yaml::exact_line_of(self.text, &arm));
+                return (line, format!(" (in cell `{}`)", cell.label()));
+            }
+        }
+        if self.assigned.iter().any(|path| sets(path)) {
+            return (None, " (set by --set)".to_owned());
+        }
+        (self.line_in_file(steps, key), String::new())
+    }
+
+    /// Axes and arms hold dotted paths as keys: `matrix.train.epochs` is the key `train.epochs` inside of `matrix`.
+    fn line_in_file(&self, steps: &[Step], key: &str) -> Option<usize> {
+        if let Some(axis) = key.strip_prefix("matrix.") {
+            return yaml::line_of(
+                self.text,
+                &[Step::Key("matrix".into()), Step::Key(axis.into())],
+            );
+        }
+        if let Some((arm, path)) = key
+            .strip_prefix("arms.")
+            .and_then(|rest| rest.split_once('.'))
+        {
+            return yaml::line_of(self.text, &["arms", arm, path].map(|k| Step::Key(k.into())));
+        }
+        yaml::line_of(self.text, steps)
+    }
+}
+
+fn typed<'de, D>(places: &Places<'_>, source: D) -> Result<Experiment, ConfigError>
+where
+    D: serde::Deserializer<'de, Error = serde_yaml::Error>,
+{
+    serde_path_to_error::deserialize::<_, Experiment>(source).map_err(|error| {
+        use serde_path_to_error::Segment;
+        let step = |segment: &Segment| match segment {
+            Segment::Map { key } => Some(Step::Key(key.clone())),
+            Segment::Enum { variant } => Some(Step::Key(variant.clone())),
+            Segment::Seq { index } => Some(Step::Index(*index)),
+            Segment::Unknown => None,
+        };
+        let mut steps: Vec<Step> = error.path().iter().filter_map(step).collect();
+        let key = error.path().to_string();
+        let message = error.into_inner().to_string();
+        // a key that nobody knows is not on the path of a tagged enum, only in the message
+        let unknown = message
+            .split_once("unknown field `")
+            .and_then(|(_, rest)| rest.split('`').next());
+        if let Some(unknown) = unknown.map(|key| Step::Key(key.to_owned()))
+            && steps.last() != Some(&unknown)
+        {
+            steps.push(unknown);
+        }
+        places.error(&steps, key, with_nearest(without_place(&message)))
+    })
+}
+
+/// The parser's message without its ` at line 3 column 5`: the line is said in front, and more exactly.
+fn without_place(message: &str) -> &str {
+    match message.rsplit_once(" at line ") {
+        Some((what, place)) if place.starts_with(|c: char| c.is_ascii_digit()) => what,
+        _ => message,
+    }
+}
+
+/// The known word that is spelled most like `wrong`, where any is near.
+pub(crate) fn nearest<'k>(wrong: &str, known: impl Iterator<Item = &'k str>) -> Option<&'k str> {
+    known
+        .map(|known| (strsim::damerau_levenshtein(wrong, known), known))
+        .min()
+        .filter(|(distance, known)| *distance <= known.len().max(wrong.len()) / 2)
+        .map(|(_, known)| known)
+}
+
 /// Adds "did you mean" to serde's "unknown field `x`, expected one of `a`, `b`".
-fn with_nearest(message: &str) -> String {
+pub(crate) fn with_nearest(message: &str) -> String {
     let mut quoted = message.split('`').skip(1).step_by(2);
     let unknown = message.contains("unknown field") || message.contains("unknown variant");
-    let nearest = quoted.next().filter(|_| unknown).and_then(|wrong| {
-        quoted
-            .map(|known| (strsim::damerau_levenshtein(wrong, known), known))
-            .min()
-            .filter(|(distance, known)| *distance <= known.len().max(wrong.len()) / 2)
-    });
+    let nearest = quoted
+        .next()
+        .filter(|_| unknown)
+        .and_then(|wrong| nearest(wrong, quoted));
     match nearest {
-        Some((_, known)) => format!("{message}; did you mean `{known}`?"),
+        Some(known) => format!("{message}; did you mean `{known}`?"),
         None => message.to_owned(),
     }
 }

@@ -13,8 +13,8 @@ pub enum ConfigError {
         /// What the system says.
         source: std::io::Error,
     },
-    /// Not YAML at all.
-    #[error("{}:{line}:{column}: not valid YAML: {message}", path.display())]
+    /// Not YAML at all, or not UTF-8, or a key that stands twice.
+    #[error("{}:{line}:{column}: {message}", path.display())]
     Syntax {
         /// The YAML file.
         path: PathBuf,
@@ -22,7 +22,7 @@ pub enum ConfigError {
         line: usize,
         /// Column, from 1.
         column: usize,
-        /// The parser's message.
+        /// What is wrong.
         message: String,
     },
     /// A key that does not exist, a value of the wrong type, a missing key.
@@ -51,12 +51,28 @@ fn place(line: Option<usize>) -> String {
     line.map(|l| format!(":{l}")).unwrap_or_default()
 }
 
+/// An error with its causes on one line. Many errors end with their cause already; it is not said again.
+pub fn message(error: &anyhow::Error) -> String {
+    let mut text = String::new();
+    for cause in error.chain().map(ToString::to_string) {
+        if text.contains(&cause) {
+            continue;
+        }
+        if !text.is_empty() {
+            text.push_str(": ");
+        }
+        text.push_str(&cause);
+    }
+    text
+}
+
 /// Wrong use or bad input: exit code 2. Everything else that fails is a failed job: exit code 1.
 #[derive(Debug, thiserror::Error)]
 #[error("{0}")]
 pub struct BadInput(pub String);
 
-/// The exit code of an error: 2 where any cause in its chain is wrong use or bad input, else 1.
+/// The exit code of an error: 2 where any cause in its chain is wrong use, bad input or a full disk, all of which a person
+/// must mend before it is worth trying again; else 1.
 pub fn exit_code(error: &anyhow::Error) -> i32 {
     if error.chain().any(is_bad_input) {
         2
@@ -68,11 +84,19 @@ pub fn exit_code(error: &anyhow::Error) -> i32 {
 /// Library errors are bad input unless they are named here as failures of the job.
 fn is_bad_input(cause: &(dyn std::error::Error + 'static)) -> bool {
     if let Some(e) = cause.downcast_ref::<std::io::Error>() {
-        // a path that is wrong, as opposed to a disk that is full
-        use std::io::ErrorKind::{InvalidData, IsADirectory, NotADirectory, NotFound};
+        use std::io::ErrorKind::{
+            FileTooLarge, InvalidData, IsADirectory, NotADirectory, NotFound, QuotaExceeded,
+            StorageFull,
+        };
         return matches!(
             e.kind(),
-            NotFound | NotADirectory | IsADirectory | InvalidData
+            NotFound
+                | NotADirectory
+                | IsADirectory
+                | InvalidData
+                | StorageFull
+                | QuotaExceeded
+                | FileTooLarge
         );
     }
     if let Some(e) = cause.downcast_ref::<syncabel_kb::Error>() {
@@ -82,11 +106,7 @@ fn is_bad_input(cause: &(dyn std::error::Error + 'static)) -> bool {
         return !matches!(e, syncabel_corpus::Error::Io { .. });
     }
     if let Some(e) = cause.downcast_ref::<syncabel_model::Error>() {
-        use syncabel_model::Error::{Execution, Hub, Read, Write};
-        return !matches!(
-            e,
-            Read { .. } | Write { .. } | Execution { .. } | Hub { .. }
-        );
+        return is_bad_model(e);
     }
     if let Some(e) = cause.downcast_ref::<syncabel_decode::Error>() {
         use syncabel_decode::Error::{Io, LogitsShape, Model, NotFinite, TokenOutsideVocabulary};
@@ -101,10 +121,14 @@ fn is_bad_input(cause: &(dyn std::error::Error + 'static)) -> bool {
     }
     if let Some(e) = cause.downcast_ref::<syncabel_train::Error>() {
         use syncabel_train::Error::{Backend, Diverged, Io, Model, Stopped};
-        return !matches!(
-            e,
-            Io { .. } | Diverged { .. } | Stopped { .. } | Backend { .. } | Model(_)
-        );
+        return match e {
+            // transparent: the model's error is not in the chain, only what caused it
+            Model(inner) => is_bad_model(inner),
+            other => !matches!(
+                other,
+                Io { .. } | Diverged { .. } | Stopped { .. } | Backend { .. }
+            ),
+        };
     }
     if let Some(e) = cause.downcast_ref::<syncabel_eval::Error>() {
         return !matches!(
@@ -134,6 +158,15 @@ fn is_bad_request(error: &syncabel_llm::Error) -> bool {
     !matches!(error, BadAnswer { .. } | Exhausted { .. } | LedgerIo { .. })
 }
 
+/// A model that cannot be used, as opposed to one that could not be fetched, read, written or run.
+fn is_bad_model(error: &syncabel_model::Error) -> bool {
+    use syncabel_model::Error::{Execution, Hub, Read, Write};
+    !matches!(
+        error,
+        Read { .. } | Write { .. } | Execution { .. } | Hub { .. }
+    )
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -142,15 +175,54 @@ mod tests {
     fn bad_input_is_told_from_a_failed_job() {
         let missing = std::io::Error::from(std::io::ErrorKind::NotFound);
         let full = std::io::Error::from(std::io::ErrorKind::StorageFull);
+        let refused = std::io::Error::from(std::io::ErrorKind::PermissionDenied);
         assert_eq!(
             exit_code(&anyhow::Error::from(missing).context("reading")),
             2
         );
-        assert_eq!(exit_code(&anyhow::Error::from(full).context("writing")), 1);
+        assert_eq!(exit_code(&anyhow::Error::from(full).context("writing")), 2);
+        assert_eq!(
+            exit_code(&anyhow::Error::from(refused).context("writing")),
+            1
+        );
         assert_eq!(
             exit_code(&anyhow::Error::from(BadInput("no".into())).context("stage `kb`")),
             2
         );
         assert_eq!(exit_code(&anyhow::anyhow!("out of luck")), 1);
+    }
+
+    #[test]
+    fn a_damaged_model_is_bad_input_wherever_it_is_met() {
+        let damaged = || syncabel_model::Error::Malformed {
+            path: "model.safetensors".into(),
+            message: "cut short".into(),
+        };
+        assert_eq!(exit_code(&anyhow::Error::from(damaged())), 2);
+        let resuming = syncabel_train::Error::Model(damaged());
+        assert_eq!(
+            exit_code(&anyhow::Error::from(resuming).context("stage `train`")),
+            2
+        );
+        let full = syncabel_model::Error::Write {
+            path: "model.safetensors".into(),
+            source: std::io::ErrorKind::StorageFull.into(),
+        };
+        assert_eq!(
+            exit_code(&anyhow::Error::from(syncabel_train::Error::Model(full))),
+            2
+        );
+    }
+
+    #[test]
+    fn a_cause_is_said_once() {
+        let source = || std::io::Error::other("no luck");
+        let error = anyhow::Error::from(ConfigError::Read {
+            path: "e.yaml".into(),
+            source: source(),
+        });
+        assert_eq!(message(&error), "e.yaml: no luck");
+        let error = anyhow::Error::from(source()).context("cannot read x");
+        assert_eq!(message(&error), "cannot read x: no luck");
     }
 }

@@ -1,6 +1,6 @@
 //! The human corpus of an experiment: files to documents, documents to examples and mentions.
 
-use crate::config::{CorpusConfig, CorpusFile, Experiment, ExperimentFile, Rules, resolve_path};
+use crate::config::{CorpusConfig, CorpusFile, Experiment, ExperimentFile, resolve_path};
 use crate::error::BadInput;
 use anyhow::{Context, Result};
 use serde::Serialize;
@@ -10,7 +10,9 @@ use std::path::Path;
 use syncabel_corpus::marked::{
     self, Example, ExampleReport, GroupRule, MarkOptions, MarkedMention,
 };
-use syncabel_corpus::{Corpus, CorpusFormat, Document, PubtatorRules, ReadOptions, Split};
+use syncabel_corpus::{
+    Corpus, CorpusFormat, Document, Location, PubtatorRules, ReadOptions, Split,
+};
 use syncabel_kb::select::NameSelector;
 use syncabel_kb::{Digest, Kb};
 use syncabel_train::Composition;
@@ -51,9 +53,12 @@ pub struct DropReport {
 /// Reads the files of all splits.
 ///
 /// # Errors
-/// Bad input with file and line; a document id that occurs in two splits.
-pub fn read(file: &ExperimentFile, config: &CorpusConfig) -> Result<HumanCorpus> {
+/// Bad input with file and line; a label without a group in the KB; a document id that occurs in two splits.
+pub fn read(file: &ExperimentFile, config: &CorpusConfig, kb: &Kb) -> Result<HumanCorpus> {
+    check_group_names(file, config, kb)?;
+    let groups = mark_options(config).groups;
     let mut digests = Vec::new();
+    let mut labels = BTreeSet::new();
     let mut split = |key: &str, files: &[CorpusFile], split: Split| -> Result<Corpus> {
         let mut documents = Vec::new();
         for (i, entry) in files.iter().enumerate() {
@@ -63,8 +68,11 @@ pub fn read(file: &ExperimentFile, config: &CorpusConfig) -> Result<HumanCorpus>
                 &format!("corpus.{key}[{i}].path"),
                 &entry.path,
             )?;
-            let (corpus, digest) = read_file(&path, entry, config, Some(split))?;
+            let (corpus, lines, digest) = read_located(&path, entry, config, Some(split))?;
+            groups.check_labels(&corpus, kb, |i| Location::line(&path, lines[i]))?;
             digests.push(json!([key, digest.to_string(), entry.format, entry.rules]));
+            let mentions = corpus.documents.iter().flat_map(|d| &d.mentions);
+            labels.extend(mentions.map(|m| m.label.clone()));
             documents.extend(corpus.documents);
         }
         Ok(Corpus { documents })
@@ -72,6 +80,7 @@ pub fn read(file: &ExperimentFile, config: &CorpusConfig) -> Result<HumanCorpus>
     let train = split("train", &config.train, Split::Train)?;
     let validation = split("validation", &config.validation, Split::Validation)?;
     let test = split("test", &config.test, Split::Test)?;
+    check_mapped_labels(file, config, &labels)?;
     refuse_overlap(&test, &[("train", &train), ("validation", &validation)])?;
     let digest = Digest::of_bytes(serde_json::to_string(&digests)?.as_bytes());
     Ok(HumanCorpus {
@@ -82,16 +91,72 @@ pub fn read(file: &ExperimentFile, config: &CorpusConfig) -> Result<HumanCorpus>
     })
 }
 
+/// Groups that the experiment file names must be groups of the KB.
+fn check_group_names(file: &ExperimentFile, config: &CorpusConfig, kb: &Kb) -> Result<()> {
+    let default = config.default_group.iter();
+    let default = default.map(|group| ("corpus.default_group".to_owned(), group));
+    let mapped = config.groups.iter();
+    let mapped = mapped.map(|(label, group)| (format!("corpus.groups.{label}"), group));
+    for (key, group) in default.chain(mapped) {
+        if kb.group_id(group).is_none() {
+            let groups: Vec<&str> = kb.groups().map(|(_, name)| name).collect();
+            let message = format!(
+                "the KB has no semantic group `{group}`; it has {}{}",
+                groups.join(", "),
+                did_you_mean(group, groups.iter().copied())
+            );
+            return Err(file.refuse(&key, message).into());
+        }
+    }
+    Ok(())
+}
+
+/// Labels that the experiment file maps must occur.
+fn check_mapped_labels(
+    file: &ExperimentFile,
+    config: &CorpusConfig,
+    labels: &BTreeSet<String>,
+) -> Result<()> {
+    let Some(label) = config.groups.keys().find(|label| !labels.contains(*label)) else {
+        return Ok(());
+    };
+    let known: Vec<&str> = labels.iter().map(String::as_str).collect();
+    let message = format!(
+        "no mention has this label; the corpus has {}{}",
+        known.join(", "),
+        did_you_mean(label, known.iter().copied())
+    );
+    Err(file
+        .refuse(&format!("corpus.groups.{label}"), message)
+        .into())
+}
+
+fn did_you_mean<'k>(wrong: &str, known: impl Iterator<Item = &'k str>) -> String {
+    let nearest = crate::config::nearest(wrong, known);
+    nearest.map_or(String::new(), |known| format!("; did you mean `{known}`?"))
+}
+
 /// Reads one corpus file and digests its bytes.
 ///
 /// # Errors
-/// Bad input with file and line.
+/// Bad input with file and line; a document that the file says is for testing, where it is to be trained on.
 pub fn read_file(
     path: &Path,
     entry: &CorpusFile,
     config: &CorpusConfig,
     split: Option<Split>,
 ) -> Result<(Corpus, Digest)> {
+    let (corpus, _, digest) = read_located(path, entry, config, split)?;
+    Ok((corpus, digest))
+}
+
+/// As [`read_file`], with the line where each document starts.
+fn read_located(
+    path: &Path,
+    entry: &CorpusFile,
+    config: &CorpusConfig,
+    split: Option<Split>,
+) -> Result<(Corpus, Vec<usize>, Digest)> {
     let format = match entry.format.or_else(|| CorpusFormat::detect(path)) {
         Some(format) => format,
         None => {
@@ -101,20 +166,27 @@ pub fn read_file(
     };
     let pubtator = match &entry.rules {
         None => PubtatorRules::default(),
-        Some(Rules::Preset(name)) => PubtatorRules::preset(name)?,
-        Some(Rules::Explicit(rules)) => rules.clone(),
+        Some(rules) => rules.resolve()?,
     };
     let options = ReadOptions {
         pubtator,
         language: config.language,
-        split,
         ..ReadOptions::default()
     };
-    let (corpus, report) = syncabel_corpus::read(path, format, &options)?;
+    let (mut corpus, report) = syncabel_corpus::read(path, format, &options)?;
+    let lines = report.document_lines.clone();
+    for (document, line) in corpus.documents.iter_mut().zip(&lines) {
+        if document.split == Some(Split::Test) && split != Some(Split::Test) {
+            let message = "says `\"split\": \"test\"` and must not be trained on; list the file under `corpus.test`, or correct it";
+            let place = Location::line(path, *line);
+            return Err(BadInput(format!("{place}: document `{}` {message}", document.id)).into());
+        }
+        document.split = split.or(document.split);
+    }
     tracing::debug!(file = %path.display(), ?report, "read");
     let digest =
         Digest::of_file(path).with_context(|| format!("cannot read {}", path.display()))?;
-    Ok((corpus, digest))
+    Ok((corpus, lines, digest))
 }
 
 fn refuse_overlap(test: &Corpus, others: &[(&str, &Corpus)]) -> Result<()> {

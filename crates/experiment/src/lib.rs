@@ -21,4 +21,6 @@ pub mod stage;
 pub mod start;
 pub mod synthesis;
 pub mod training;
+mod validate;
 pub mod workers;
+mod yaml;

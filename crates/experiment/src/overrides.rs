@@ -92,13 +92,13 @@ impl Cell {
         self.settings.iter().map(part).collect::<Vec<_>>().join(",")
     }
 
-    /// The value of an axis as plain text, by dotted path or last key.
+    /// The value of an axis as plain text, by dotted path or, where no axis has that path, by last key.
     pub fn value(&self, axis: &str) -> Option<String> {
-        let hit = |path: &str| path == axis || path.rsplit('.').next() == Some(axis);
-        self.settings
-            .iter()
-            .find(|(path, _)| hit(path))
-            .map(|(_, value)| plain(value))
+        let exact = |(path, _): &&(String, Value)| path == axis;
+        let last = |(path, _): &&(String, Value)| path.rsplit('.').next() == Some(axis);
+        let mut settings = self.settings.iter();
+        let hit = settings.clone().find(exact).or_else(|| settings.find(last));
+        hit.map(|(_, value)| plain(value))
     }
 }
 

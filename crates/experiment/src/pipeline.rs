@@ -171,7 +171,7 @@ impl<'a> CellRun<'a> {
 
     fn prepare(&self) -> Result<Prepared> {
         let kb = self.kb()?;
-        let human = human::read(self.file, &self.config.corpus)?;
+        let human = human::read(self.file, &self.config.corpus, &kb)?;
         let selector = NameSelector::new(&kb, self.config.target.selection);
         let examples = human::examples(self.config, &human, &kb, &selector)?;
         let shown = human::for_synthesis(&human.train, &examples.train, &self.config.composition)?;
@@ -593,11 +593,11 @@ fn digest_of<T: Serialize>(value: &T) -> Result<Digest> {
 
 pub(crate) fn guess_source(path: &Path) -> Result<SourceFormat> {
     SourceFormat::guess(path).ok_or_else(|| {
-        let message = "cannot tell the terminology format from the file name; say `format: medic`, `obo`, `tsv` or `jsonl`";
+        let message = "cannot tell the terminology format from the file name; say `format: medic`, `ctd`, `obo`, `tsv`, `jsonl` or `parquet`";
         BadInput(format!("{}: {message}", path.display())).into()
     })
 }
 
 fn as_bad_input(error: anyhow::Error) -> anyhow::Error {
-    BadInput(format!("{error:#}")).into()
+    BadInput(crate::error::message(&error)).into()
 }

@@ -2,7 +2,6 @@
 //! tests that must not need a pretrained model.
 
 use crate::config::ScratchConfig;
-use crate::error::BadInput;
 use anyhow::{Result, anyhow};
 use syncabel_model::{LlamaConfig, TextTokenizer};
 use tokenizers::models::TrainerWrapper;
@@ -15,6 +14,9 @@ use tokenizers::{AddedToken, Tokenizer};
 
 const END: &str = "<|end|>";
 const PAD: &str = "<|pad|>";
+
+/// The smallest vocabulary: the alphabet of bytes, end of text and padding.
+pub const LEAST_VOCABULARY: usize = 256 + 2;
 
 /// Trains a byte-level BPE tokenizer with `vocabulary` entries. Same texts, same tokenizer.
 ///
@@ -55,39 +57,18 @@ pub fn tokenizer<'a>(
 /// The configuration of a model of this shape, for this tokenizer.
 ///
 /// # Errors
-/// Bad input when the heads do not divide the width, or the key and value heads the query heads.
+/// A shape that no model can have; the experiment file was checked for it before.
 pub fn config(shape: &ScratchConfig, tokenizer: &TextTokenizer) -> Result<LlamaConfig> {
-    let ScratchConfig {
-        hidden_size,
-        heads,
-        kv_heads,
-        ..
-    } = *shape;
-    let refuse = |key: &str, rule: String| {
-        Err(BadInput(format!("key `model.source.scratch.{key}`: {rule}")).into())
-    };
-    if heads == 0 || !hidden_size.is_multiple_of(2 * heads) {
-        return refuse(
-            "heads",
-            format!("{heads} heads of even width do not divide `hidden_size` {hidden_size}"),
-        );
-    }
-    if kv_heads == 0 || !heads.is_multiple_of(kv_heads) {
-        return refuse(
-            "kv_heads",
-            format!("{kv_heads} does not divide `heads` {heads}"),
-        );
-    }
     let config = LlamaConfig {
         eos_token_id: Some(tokenizer.eos_id()),
         pad_token_id: Some(tokenizer.pad_id()),
         ..LlamaConfig::new(
             tokenizer.vocab_size(),
-            hidden_size,
+            shape.hidden_size,
             shape.intermediate_size,
             shape.layers,
-            heads,
-            kv_heads,
+            shape.heads,
+            shape.kv_heads,
         )
     };
     config.validate()?;

@@ -271,11 +271,303 @@ fn experiment_files() {
         .refused(&["e.yaml", "epoch", "epochs"]);
 }
 
-#[test]
-fn a_group_that_the_kb_does_not_have() {
+/// A case: what is replaced in [`EXPERIMENT`], by what, and what the message says.
+type Case<'a> = (&'a str, &'a str, &'a [&'a str]);
+
+#[track_caller]
+fn refused(cases: &[Case<'_>]) {
     let sandbox = Sandbox::new();
-    let yaml = EXPERIMENT.replace("corpus: {", "corpus: {groups: {Disorders: Devices}, ");
-    experiment(&sandbox, &yaml).refused(&["Devices"]);
+    for (from, to, needles) in cases {
+        assert!(EXPERIMENT.contains(from), "{from}");
+        experiment(&sandbox, &EXPERIMENT.replace(from, to)).refused(needles);
+        assert!(!sandbox.path("runs").exists(), "work began for {to}");
+    }
+}
+
+#[test]
+fn numbers_that_make_no_sense_are_refused_before_any_work() {
+    const LAST: &str = "composition: {strategy: human_only}";
+    let add = |text: &str| format!("{LAST}\n{text}");
+    let cases = [
+        (
+            "train: {epochs: -1}",
+            "e.yaml:6: key `train.epochs`: is -1, which is not a positive number",
+        ),
+        (
+            "train: {batch_examples: 0}",
+            "e.yaml:6: key `train.batch_examples`: is 0",
+        ),
+        (
+            "train: {human: {epochs: 0}}",
+            "e.yaml:6: key `train.human.epochs`",
+        ),
+        ("link: {beams: 0}", "e.yaml:6: key `link.beams`: is 0"),
+        (
+            "link: {strategy: best_first, guided: false}",
+            "e.yaml:6: key `link.strategy`: `best_first` needs the trie",
+        ),
+        (
+            "eval: {bootstrap: {replicates: 0}}",
+            "e.yaml:6: key `eval.bootstrap.replicates`",
+        ),
+        ("jobs: 0", "e.yaml:6: key `jobs`"),
+        (
+            "synth: {generator: transplant, per_concept: 0}",
+            "e.yaml:6: key `synth.per_concept`",
+        ),
+        (
+            "report: {rows: seeds}",
+            "e.yaml:6: key `report.rows`: `seeds` is no axis of this experiment; there is no sweep",
+        ),
+    ];
+    for (text, needle) in cases {
+        refused(&[(LAST, &add(text), &[needle])]);
+    }
+    refused(&[
+        (
+            "strategy: human_only",
+            "human_share: 1.5, strategy: human_only",
+            &["e.yaml:5: key `composition.human_share`: is 1.5"],
+        ),
+        (
+            "model: {",
+            "model: {device: gpu, ",
+            &["e.yaml:4: key `model.device`", "gpu", "flex"],
+        ),
+        (
+            "vocabulary: 300",
+            "vocabulary: 10",
+            &["e.yaml:4: key `model.source.scratch.vocabulary`: is 10; say at least 258"],
+        ),
+        (
+            "heads: 2,",
+            "heads: 3,",
+            &["e.yaml:4: key `model.source.scratch.heads`"],
+        ),
+        ("name: t", "name: ../../x", &["e.yaml:1: key `name`"]),
+        ("name: t", "name: ''", &["e.yaml:1: key `name`"]),
+        (
+            "test: [{path: test.jsonl}]",
+            "test: []",
+            &["e.yaml:3: key `corpus.test`"],
+        ),
+    ]);
+}
+
+#[test]
+fn sweeps_that_make_no_sense_are_refused_before_any_work() {
+    const LAST: &str = "composition: {strategy: human_only}";
+    for (sweep, needle) in [
+        (
+            "matrix: {seed: []}",
+            "e.yaml:6: key `matrix.seed`: has no value",
+        ),
+        (
+            "matrix:\n  seed: [1, 1]",
+            "e.yaml:7: key `matrix.seed`: holds a value twice",
+        ),
+        (
+            "matrix: {name: [a, b]}",
+            "e.yaml:6: key `matrix.name`: is the same for all cells",
+        ),
+        (
+            "matrix:\n  seed: [1]\n  train.epochs: [1, -1]",
+            "e.yaml:8: key `train.epochs`: is -1, which is not a positive number (in cell `seed=1,epochs=-1`)",
+        ),
+        (
+            "arms:\n  a b: {seed: 1}\n  a_b: {seed: 2}",
+            "e.yaml:6: key `arms`: two cells would have the label `arm=a_b`",
+        ),
+        (
+            "matrix: {train.epochs: [1]}\narms:\n  x:\n    train.epochs: 2",
+            "e.yaml:9: key `arms.x.train.epochs`: `matrix` sets `train.epochs` as well",
+        ),
+        ("arms:\n  x: {train.epoch: 2}", "unknown field `epoch`"),
+        (
+            "matrix: {composition.strategy: [human_only]}\nreport: {rows: composition.strategi}",
+            "e.yaml:7: key `report.rows`: `composition.strategi` is no axis of this experiment; the axes are composition.strategy; did you mean `composition.strategy`?",
+        ),
+        (
+            "matrix: {seed: [1, 2]}\nreport: {x: train.epochs}",
+            "e.yaml:7: key `report.x`",
+        ),
+    ] {
+        refused(&[(LAST, &format!("{LAST}\n{sweep}"), &[needle])]);
+    }
+    let sandbox = Sandbox::new();
+    experiment(
+        &sandbox,
+        &format!("{EXPERIMENT}matrix: {{seed: [1, 10]}}\n"),
+    )
+    .code = None;
+    sandbox
+        .run(&["run", "e.yaml", "--set", "train.epochs=0"])
+        .refused(&["e.yaml: key `train.epochs`", "(set by --set)"]);
+    sandbox.run(&["train", "e.yaml"]).refused(&[
+        "e.yaml describes 2 cells",
+        "--only",
+        "\n  seed=1\n  seed=10",
+    ]);
+}
+
+#[test]
+fn mistakes_in_yaml_are_told_with_their_line() {
+    let sandbox = Sandbox::new();
+    let with = |from: &str, to: &str| EXPERIMENT.replace(from, to);
+    let synth = format!("{EXPERIMENT}synth:\n  generator: transplant\n  per_concpet: 2\n");
+    experiment(&sandbox, &synth).refused(&[
+        "e.yaml:8: ",
+        "per_concpet",
+        "did you mean `per_concept`",
+    ]);
+    let twice = format!("{EXPERIMENT}train:\n  epochs: 1\n  epochs: 2\n");
+    experiment(&sandbox, &twice).refused(&["e.yaml:8:3: key `epochs` stands twice"]);
+    experiment(
+        &sandbox,
+        &with("notes.jsonl}", "notes.jsonl, rules: nbci_disease}"),
+    )
+    .refused(&[
+        "e.yaml:3: key `corpus.train[0].rules`",
+        "nbci_disease",
+        "did you mean `ncbi_disease`",
+    ]);
+    experiment(
+        &sandbox,
+        &with("notes.jsonl}", "notes.jsonl, rules: {pip: composite}}"),
+    )
+    .refused(&[
+        "e.yaml:3: key `corpus.train[0].rules",
+        "unknown field `pip`",
+        "did you mean `pipe`",
+    ]);
+    sandbox.write("e.yaml", b"name: t\n# caf\xe9\n");
+    sandbox
+        .run(&["run", "e.yaml"])
+        .refused(&["e.yaml:2:6: not UTF-8"]);
+    let hub = with(
+        "{scratch: {vocabulary: 300, hidden_size: 16, intermediate_size: 32, layers: 1, heads: 2, kv_heads: 1}}",
+        "{hub: a/b/c}",
+    );
+    experiment(&sandbox, &hub).refused(&["e.yaml:4: key `model.source.hub`", "organisation/name"]);
+    sandbox.write("terms.tsv", TERMS);
+    sandbox.write("options.yaml", "strip_unspecifed: false\n");
+    sandbox
+        .run(&[
+            "kb",
+            "build",
+            "terms.tsv",
+            "--options",
+            "options.yaml",
+            "--out",
+            "x.kb",
+        ])
+        .refused(&["options.yaml", "did you mean `strip_unspecified`"]);
+}
+
+#[test]
+fn groups_and_labels_that_do_not_fit() {
+    let sandbox = Sandbox::new();
+    let corpus = |with: &str| EXPERIMENT.replace("corpus: {", &format!("corpus: {{{with}, "));
+    experiment(&sandbox, &corpus("groups: {Disorders: Devices}")).refused(&[
+        "e.yaml:3: key `corpus.groups.Disorders`",
+        "no semantic group `Devices`",
+        "Chemicals, Disorders",
+    ]);
+    experiment(&sandbox, &corpus("groups: {Disorder: Disorders}")).refused(&[
+        "e.yaml:3: key `corpus.groups.Disorder`: no mention has this label",
+        "did you mean `Disorders`",
+    ]);
+    experiment(&sandbox, &corpus("default_group: Nope")).refused(&[
+        "e.yaml:3: key `corpus.default_group`",
+        "no semantic group `Nope`",
+    ]);
+    // the gold concept has one group only, but the label is none that the KB knows
+    sandbox.write("terms.tsv", TERMS);
+    sandbox.write(
+        "test.jsonl",
+        NOTES.replace("\"n1", "\"t1").replace("\"n2", "\"t2"),
+    );
+    let second = NOTES
+        .lines()
+        .nth(1)
+        .unwrap()
+        .replace("Disorders", "Devices");
+    sandbox.write(
+        "notes.jsonl",
+        format!("{}\n{second}\n", NOTES.lines().next().unwrap()),
+    );
+    sandbox
+        .run(&["run", "e.yaml", "--set", "corpus.default_group=null"])
+        .refused(&[
+            "notes.jsonl:2, mention n2.1",
+            "Devices",
+            "map the label to a group",
+        ]);
+}
+
+#[test]
+fn a_test_document_is_not_trained_on() {
+    let sandbox = Sandbox::new();
+    experiment(&sandbox, &EXPERIMENT.replace("human_only", "humans_only")).code = None;
+    sandbox.write("e.yaml", EXPERIMENT);
+    sandbox.write(
+        "notes.jsonl",
+        NOTES.replace("{\"id\":\"n2\",", "{\"id\":\"n2\",\"split\":\"test\","),
+    );
+    sandbox
+        .run(&["run", "e.yaml"])
+        .refused(&["notes.jsonl:2: document `n2`", "must not be trained on"]);
+}
+
+#[test]
+fn gzip_files_that_are_cut_short() {
+    let sandbox = Sandbox::new();
+    let cut = |name: &str, text: &str| {
+        let mut packer = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::default());
+        std::io::Write::write_all(&mut packer, text.as_bytes()).unwrap();
+        let mut bytes = packer.finish().unwrap();
+        bytes.truncate(bytes.len() / 2);
+        sandbox.write(name, bytes);
+    };
+    cut("terms.tsv.gz", TERMS);
+    let built = sandbox.run(&["kb", "build", "terms.tsv.gz", "--out", "x.kb"]);
+    assert_eq!(
+        built.stderr.matches("cut short").count(),
+        1,
+        "{}",
+        built.stderr
+    );
+    built.refused(&["terms.tsv.gz: the gzip file is damaged or cut short"]);
+    cut("notes.jsonl.gz", NOTES);
+    sandbox
+        .run(&["corpus", "stats", "notes.jsonl.gz"])
+        .refused(&["notes.jsonl.gz: the gzip file is damaged or cut short"]);
+    cut(
+        "p.tsv.gz",
+        "filename\tlabel\tstart_span\tend_span\tspan\tcode\tPredicted_code\n",
+    );
+    sandbox
+        .run(&["eval", "p.tsv.gz"])
+        .refused(&["p.tsv.gz: the gzip file is damaged or cut short"]);
+}
+
+/// Neither a reader that went away nor a full disk behind stdout is a panic.
+#[cfg(target_os = "linux")]
+#[test]
+fn stdout_that_cannot_be_written() {
+    let sandbox = Sandbox::new();
+    build_kb(&sandbox, TERMS).ok();
+    let full = std::fs::File::options()
+        .write(true)
+        .open("/dev/full")
+        .unwrap();
+    sandbox
+        .run_into(&["kb", "inspect", "terms.kb"], full.into())
+        .refused(&["cannot write to stdout", "No space left"]);
+    let (reader, writer) = std::io::pipe().unwrap();
+    drop(reader);
+    let closed = sandbox.run_into(&["kb", "inspect", "terms.kb"], writer.into());
+    assert_eq!((closed.code, closed.stderr.as_str()), (Some(0), ""));
 }
 
 #[test]

@@ -63,6 +63,64 @@ fn it_is_large_enough() {
     assert!(splits.iter().map(Corpus::mention_count).sum::<usize>() >= 700);
 }
 
+/// The data card says so, and whoever reads the corpus relies on it.
+#[test]
+fn each_half_of_the_corpus_annotates_its_groups_only() {
+    for split in ["train", "validation", "test"] {
+        for document in &corpus(split).documents {
+            let groups: &[&str] = match &document.id[..5] {
+                "emb-d" => &["Disorders", "Phenotypes"],
+                "emb-c" => &["Chemicals & Drugs", "Procedures", "Anatomy"],
+                other => panic!("{other}"),
+            };
+            for mention in &document.mentions {
+                assert!(groups.contains(&mention.label.as_str()), "{}", mention.id);
+            }
+        }
+    }
+}
+
+/// A word inside the name of something else, an organ for a finding, a wider word for a narrower concept: mistakes that a
+/// review found and that must not come back.
+#[test]
+fn corrected_annotations_stay_corrected() {
+    let all: Vec<_> = ["train", "validation", "test"]
+        .iter()
+        .flat_map(|s| corpus(s).documents)
+        .flat_map(|d| d.mentions)
+        .collect();
+    let says = |text: &str, code: &str| {
+        let same = |m: &&syncabel_corpus::Mention| {
+            m.text.eq_ignore_ascii_case(text) && m.gold.codes().any(|c| c == code)
+        };
+        all.iter().find(same).map(|m| m.id.clone())
+    };
+    for (text, code) in [
+        ("Swollen calf", "HP:0010741"),
+        ("sicca symptoms", "MESH:D012859"),
+        ("spleen", "HP:0001744"),
+        ("fluid", "HP:0001541"),
+        ("pegylated interferon", "MESH:C100416"),
+        ("pegylated IFN", "MESH:C100416"),
+        ("convulsion", "HP:0002069"),
+    ] {
+        assert_eq!(says(text, code), None, "{text}");
+    }
+    let documents = ["train", "validation"].map(corpus);
+    for document in documents.iter().flat_map(|c| &c.documents) {
+        let text = document.text.to_lowercase();
+        let inside = |phrase: &str, word: &str| {
+            text.contains(phrase) && document.mentions.iter().any(|m| m.text == word)
+        };
+        assert!(!inside("thyroid storm", "thyroid"), "{}", document.id);
+        assert!(
+            !inside("persistent pulmonary hypertension", "pulmonary"),
+            "{}",
+            document.id
+        );
+    }
+}
+
 #[test]
 fn every_mention_becomes_a_row_and_a_third_of_the_test_concepts_is_unseen() {
     let kb = kb();

@@ -18,8 +18,18 @@ pub enum Error {
         /// What the system said.
         source: io::Error,
     },
+    /// A compressed file that ends too early or was changed.
+    #[error("{}: the gzip file is damaged or cut short ({source}); fetch it again", path.display())]
+    Gzip {
+        /// The file.
+        path: PathBuf,
+        /// What the decompressor said.
+        source: io::Error,
+    },
     /// The format cannot be told from the file name, or the name given is not a format.
-    #[error("`{given}` names no terminology format; say one of medic, obo, tsv, jsonl, parquet")]
+    #[error(
+        "`{given}` names no terminology format; say one of medic, ctd, obo, tsv, jsonl, parquet"
+    )]
     UnknownFormat {
         /// The word or file name.
         given: String,
@@ -228,6 +238,18 @@ impl Error {
         Self::Io {
             path: path.to_owned(),
             source,
+        }
+    }
+
+    /// A failed read of a file that may be compressed: the decompressor's complaints are about the file, not the system.
+    pub(crate) fn reading(path: &Path, source: io::Error) -> Self {
+        use io::ErrorKind::{InvalidData, InvalidInput, UnexpectedEof};
+        match source.kind() {
+            InvalidData | InvalidInput | UnexpectedEof => Self::Gzip {
+                path: path.to_owned(),
+                source,
+            },
+            _ => Self::io(path, source),
         }
     }
 

@@ -158,6 +158,16 @@ pub enum Error {
         /// What went wrong, and the way out.
         message: String,
     },
+    /// A name or revision that no repository of the Hub can have.
+    #[error("model `{repo}` (revision {revision}): {message}")]
+    HubName {
+        /// The name as given.
+        repo: String,
+        /// The revision as given.
+        revision: String,
+        /// What a name looks like.
+        message: &'static str,
+    },
     /// The device could not give a tensor's values back.
     #[error("reading from the device: {message}")]
     Execution {

@@ -20,6 +20,15 @@ pub(crate) fn fetch(repo: &str, revision: Option<&str>) -> Result<PathBuf, Error
     fetch_wanted(&wanted)
 }
 
+/// Checks that a repository's name and revision could name something, without asking anybody.
+///
+/// # Errors
+/// [`Error::HubName`], saying what a name looks like.
+pub fn check_name(repo: &str, revision: Option<&str>) -> Result<(), Error> {
+    let revision = revision.unwrap_or(DEFAULT_REVISION);
+    Wanted { repo, revision }.check_name()
+}
+
 struct Wanted<'a> {
     repo: &'a str,
     revision: &'a str,
@@ -34,16 +43,24 @@ impl Wanted<'_> {
         })
     }
 
+    fn bad_name(&self, message: &'static str) -> Result<(), Error> {
+        Err(Error::HubName {
+            repo: self.repo.to_owned(),
+            revision: self.revision.to_owned(),
+            message,
+        })
+    }
+
     /// A name becomes part of a path, so nothing in it may climb out of the cache.
     fn check_name(&self) -> Result<(), Error> {
         let safe = |part: &str| {
             !part.is_empty() && part != "." && part != ".." && !part.contains(['\\', '\0'])
         };
         if !self.repo.split('/').all(safe) || self.repo.split('/').count() > 2 {
-            return self.refuse("is no repository name: write `organisation/name`");
+            return self.bad_name("is no repository name: write `organisation/name`");
         }
         if !self.revision.split('/').all(safe) {
-            return self.refuse("the revision is no branch, tag or commit");
+            return self.bad_name("the revision is no branch, tag or commit");
         }
         Ok(())
     }

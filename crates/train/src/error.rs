@@ -157,7 +157,7 @@ fn advice(source: &std::io::Error) -> &'static str {
     use std::io::ErrorKind;
     match source.kind() {
         ErrorKind::StorageFull | ErrorKind::QuotaExceeded | ErrorKind::FileTooLarge => {
-            " (no room left: the previous checkpoint is intact, free some space and run again to resume)"
+            " (no room left: a checkpoint that was there before is intact; free some space and run again to resume)"
         }
         _ => "",
     }

@@ -6,8 +6,8 @@ use serde::{Deserialize, Serialize};
 use syncabel_kb::{ConceptId, GroupId, Kb};
 
 use super::SEP;
-use crate::document::{Composite, Document, Mention};
-use crate::error::Error;
+use crate::document::{Composite, Corpus, Document, Mention};
+use crate::error::{Error, Location};
 
 /// How a mention gets its semantic group. First rule that applies:
 ///
@@ -26,6 +26,30 @@ pub struct GroupRule {
     pub map: BTreeMap<String, String>,
     /// The group where nothing else decides.
     pub default: Option<String>,
+}
+
+impl GroupRule {
+    /// Refuses a label for which neither the rule nor the KB knows a group, even where a gold concept would give it away:
+    /// in text without gold the mention could not be linked, and the label is most often a misspelt one.
+    ///
+    /// `place` says where the document at a position of the corpus stands.
+    ///
+    /// # Errors
+    /// [`Error::UnknownGroup`] for the first such mention.
+    pub fn check_labels(
+        &self,
+        corpus: &Corpus,
+        kb: &Kb,
+        place: impl Fn(usize) -> Location,
+    ) -> Result<(), Error> {
+        for (position, document) in corpus.documents.iter().enumerate() {
+            for mention in &document.mentions {
+                let known = group_without_concept(document, mention, kb, self).map(drop);
+                known.map_err(|error| error.at(place(position)))?;
+            }
+        }
+        Ok(())
+    }
 }
 
 /// One gold code found in the KB, with the group it is asked for under.
@@ -146,7 +170,7 @@ fn named_group(label: &str, kb: &Kb) -> Option<GroupId> {
 
 fn known(doc: &Document, mention: &Mention, group: &str, kb: &Kb) -> Result<GroupId, Error> {
     kb.group_id(group).ok_or_else(|| Error::UnknownGroup {
-        document: doc.id.clone(),
+        at: Location::document(&doc.id),
         mention: mention.id.clone(),
         label: mention.label.clone(),
         group: group.to_owned(),

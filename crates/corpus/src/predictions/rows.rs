@@ -262,7 +262,7 @@ impl Records {
             self.base += self.next as u64;
             self.next = 0;
         }
-        let more = self.source.fill_buf().map_err(Error::io(&self.path))?;
+        let more = self.source.fill_buf().map_err(Error::reading(&self.path))?;
         let length = more.len();
         self.buffer.extend_from_slice(more);
         self.source.consume(length);

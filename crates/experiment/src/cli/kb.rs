@@ -1,5 +1,6 @@
 //! `syncabel kb`: terminology files to a KB artefact, and a look inside.
 
+use crate::config::with_nearest;
 use crate::error::BadInput;
 use anyhow::Result;
 use std::path::{Path, PathBuf};
@@ -107,9 +108,10 @@ fn build(args: BuildArgs) -> Result<()> {
 }
 
 fn read_options(path: &Path) -> Result<BuildOptions> {
-    let text =
-        std::fs::read_to_string(path).map_err(|e| BadInput(format!("{}: {e}", path.display())))?;
-    serde_yaml::from_str(&text).map_err(|e| BadInput(format!("{}: {e}", path.display())).into())
+    let wrong = |message: &str| BadInput(format!("{}: {message}", path.display()));
+    let text = std::fs::read_to_string(path).map_err(|e| wrong(&e.to_string()))?;
+    let options = serde_yaml::from_str(&text);
+    options.map_err(|e| wrong(&with_nearest(&e.to_string())).into())
 }
 
 fn source_format(path: &Path, format: Option<&str>) -> Result<SourceFormat> {

@@ -6,7 +6,8 @@ use crate::pipeline::{CellRun, Folders};
 use anyhow::Result;
 use std::path::PathBuf;
 
-/// Runs an experiment file up to its trained checkpoint and prints the checkpoint's folder.
+/// Runs an experiment file up to its trained checkpoint and prints the checkpoint's folder. One cell only: of a sweep,
+/// the one that --only chooses.
 #[derive(Debug, clap::Args)]
 #[command(
     after_help = "Example: syncabel train experiments/quickstart.yaml --only strategy=interleaved,seed=1"
@@ -17,7 +18,7 @@ pub(super) struct Args {
     /// Set a key of the file. May be repeated.
     #[arg(long = "set", value_name = "KEY=VALUE")]
     set: Vec<String>,
-    /// Which cell of a sweep: text that its label contains.
+    /// Which cell of a sweep: its label, or text that only its label contains.
     #[arg(long, value_name = "TEXT")]
     only: Option<String>,
     /// Folder for checkpoints and caches.
@@ -29,24 +30,32 @@ pub(super) fn run(args: Args) -> Result<()> {
     let file = ExperimentFile::read(&args.file, &args.set)?;
     let folders = Folders::new(&args.runs, &file.experiment.name);
     let mut cells = file.cells()?;
-    cells.retain(|(cell, _)| {
-        args.only
-            .as_ref()
-            .is_none_or(|text| cell.label().contains(text.as_str()))
-    });
+    if let Some(text) = &args.only {
+        // a whole label wins: `seed=1` is part of `seed=10`
+        let whole = cells.iter().any(|(cell, _)| cell.label() == *text);
+        let chosen = |label: &str| label == text || (!whole && label.contains(text.as_str()));
+        cells.retain(|(cell, _)| chosen(&cell.label()));
+    }
     if cells.is_empty() {
         return Err(BadInput(
             "no cell's label contains that text; `syncabel run FILE --list` shows them".into(),
         )
         .into());
     }
-    for (cell, config) in &cells {
-        println!(
-            "{}",
-            CellRun::new(&file, cell, config, &folders)
-                .train_only()?
-                .display()
+    let [(cell, config)] = &cells[..] else {
+        let labels: Vec<String> = cells
+            .iter()
+            .map(|(cell, _)| format!("\n  {}", cell.label()))
+            .collect();
+        let message = format!(
+            "{} describes {} cells; choose one with --only, or train and score all with `syncabel run`:{}",
+            args.file.display(),
+            cells.len(),
+            labels.concat()
         );
-    }
+        return Err(BadInput(message).into());
+    };
+    let run = CellRun::new(&file, cell, config, &folders);
+    println!("{}", run.train_only()?.display());
     Ok(())
 }

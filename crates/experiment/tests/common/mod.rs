@@ -28,6 +28,21 @@ impl Sandbox {
         path
     }
 
+    /// `syncabel ARGS` with its stdout going to `sink`.
+    pub(crate) fn run_into(&self, args: &[&str], sink: std::process::Stdio) -> Output {
+        let output = std::process::Command::new(assert_cmd::cargo::cargo_bin("syncabel"))
+            .current_dir(self.dir.path())
+            .args(args)
+            .stdout(sink)
+            .output()
+            .unwrap();
+        Output {
+            code: output.status.code(),
+            stdout: String::new(),
+            stderr: String::from_utf8(output.stderr).unwrap(),
+        }
+    }
+
     /// `syncabel ARGS` in the sandbox's folder.
     pub(crate) fn run(&self, args: &[&str]) -> Output {
         let output = Command::cargo_bin("syncabel")

@@ -32,6 +32,13 @@ impl Place<'_> {
             problem: problem.into(),
         }
     }
+
+    /// A line that begins with `#` where the format has no comments; files of CTD begin so.
+    pub(super) fn comment(self) -> Error {
+        self.syntax(
+            "this format has no comments; if the file is as CTD publishes it, say format ctd",
+        )
+    }
 }
 
 /// Calls `each` with every line, without its line end.
@@ -44,7 +51,7 @@ pub(super) fn for_each_line(
     for line in 1.. {
         buffer.clear();
         let read = input.read_until(b'\n', &mut buffer);
-        if read.map_err(|source| Error::io(path, source))? == 0 {
+        if read.map_err(|source| Error::reading(path, source))? == 0 {
             break;
         }
         each(Place { path, line }, text_of(path, line, &buffer)?)?;

@@ -23,6 +23,9 @@ pub(super) fn read(path: &Path, default_group: Option<&str>) -> Result<Concepts,
 
 fn concept(place: Place<'_>, line: &str, group: &str) -> Result<RawConcept, Error> {
     let Some((codes, names)) = line.split_once("||") else {
+        if line.starts_with('#') {
+            return Err(place.comment());
+        }
         return Err(Error::FieldCount {
             path: place.path.to_owned(),
             line: place.line,

@@ -4,6 +4,7 @@
 //! written, codes are only trimmed. A gzip-compressed file is told by its first bytes and unpacked
 //! on the fly, whatever it is called. A byte order mark and carriage returns are taken off.
 
+mod ctd;
 mod jsonl;
 mod lines;
 mod medic;
@@ -28,6 +29,8 @@ use crate::{Digest, Error, RawConcept};
 pub enum SourceFormat {
     /// The MEDIC dictionary as BioSyn writes it, see [`formats::medic`].
     Medic,
+    /// A vocabulary as CTD publishes it (`CTD_diseases.tsv`), see [`formats::ctd`].
+    Ctd,
     /// OBO 1.2 and 1.4, see [`formats::obo`].
     Obo,
     /// Our own table, see [`formats::tsv`].
@@ -42,6 +45,8 @@ pub enum SourceFormat {
 pub mod formats {
     #[doc = include_str!("../../docs/medic.md")]
     pub mod medic {}
+    #[doc = include_str!("../../docs/ctd.md")]
+    pub mod ctd {}
     #[doc = include_str!("../../docs/obo.md")]
     pub mod obo {}
     #[doc = include_str!("../../docs/tsv.md")]
@@ -51,12 +56,15 @@ pub mod formats {
 }
 
 impl SourceFormat {
-    /// The format that a file's name suggests, `.gz` aside; a `.txt` is taken for MEDIC.
+    /// The format that a file's name suggests, `.gz` aside; `CTD_*.tsv` is CTD's, a `.txt` is taken for MEDIC.
     pub fn guess(path: &Path) -> Option<Self> {
         let name = path.file_name()?.to_str()?.to_lowercase();
         let name = name.strip_suffix(".gz").unwrap_or(&name);
         if name.starts_with("medic") {
             return Some(Self::Medic);
+        }
+        if name.starts_with("ctd_") && name.ends_with(".tsv") {
+            return Some(Self::Ctd);
         }
         match name.rsplit_once('.')?.1 {
             "txt" => Some(Self::Medic),
@@ -72,6 +80,7 @@ impl SourceFormat {
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Medic => "medic",
+            Self::Ctd => "ctd",
             Self::Obo => "obo",
             Self::Tsv => "tsv",
             Self::Jsonl => "jsonl",
@@ -92,6 +101,7 @@ impl FromStr for SourceFormat {
     fn from_str(word: &str) -> Result<Self, Error> {
         [
             Self::Medic,
+            Self::Ctd,
             Self::Obo,
             Self::Tsv,
             Self::Jsonl,
@@ -166,6 +176,7 @@ pub fn load(
 fn read(path: &Path, format: SourceFormat, default_group: Option<&str>) -> Result<Concepts, Error> {
     let read = match format {
         SourceFormat::Medic => medic::read(path, default_group)?,
+        SourceFormat::Ctd => ctd::read(path, default_group)?,
         SourceFormat::Obo => obo::read(path, default_group)?,
         SourceFormat::Tsv => tsv::read(path, default_group)?,
         SourceFormat::Jsonl => jsonl::read(path, default_group)?,
@@ -203,6 +214,7 @@ mod tests {
         for (name, format) in [
             ("medic_06Jul2012.tsv.gz", Some(SourceFormat::Medic)),
             ("CTD.txt", Some(SourceFormat::Medic)),
+            ("CTD_diseases.tsv.gz", Some(SourceFormat::Ctd)),
             ("hp_2025-01-16.obo.gz", Some(SourceFormat::Obo)),
             ("kb.TSV", Some(SourceFormat::Tsv)),
             ("kb.jsonl", Some(SourceFormat::Jsonl)),

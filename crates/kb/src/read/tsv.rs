@@ -16,6 +16,9 @@ pub(super) fn read(path: &Path, default_group: Option<&str>) -> Result<Concepts,
         }
         let fields = line.split('\t');
         if header.is_empty() {
+            if line.starts_with('#') {
+                return Err(place.comment());
+            }
             header = fields.map(|field| field.trim().to_owned()).collect();
             return check_header(place, &header);
         }
