@@ -6,6 +6,7 @@
 //!
 //! Nobody depends on this crate; its public face is the command line ([`cli`]) and the experiment file ([`config`]).
 
+pub mod card;
 pub mod cli;
 pub mod config;
 pub mod error;

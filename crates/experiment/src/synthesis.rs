@@ -5,17 +5,19 @@
 //!     synthetic.jsonl     the corpus, filtered
 //!     report.json         counts and failures of the generation
 //!     filters.json        what each filter rejected, with samples
+//!     card.json, card.md, sentence_lengths.svg, sentence_lengths.png
 //! ```
 
 use crate::config::{ConceptChoice, CorpusConfig, SynthConfig};
+use crate::error::BadInput;
 use crate::stage::write_atomically;
-use crate::{human, progress};
+use crate::{card, human, progress};
 use anyhow::Result;
 use serde::de::value::MapAccessDeserializer;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
-use syncabel_corpus::{Corpus, jsonl};
+use syncabel_corpus::{Corpus, CorpusFormat, jsonl};
 use syncabel_kb::Kb;
 use syncabel_llm::{OpenAiClient, OpenAiConfig, RunOptions, Sampling};
 use syncabel_synth::quality::{FilterReport, Filters, Quality};
@@ -276,7 +278,20 @@ pub fn stage(
         SynthConfig::Import { .. } => unreachable!("imported corpora are read where they lie"),
     };
     write_json(&folder.join("report.json"), &made.report)?;
-    write_json(&folder.join("filters.json"), &made.filters)
+    write_json(&folder.join("filters.json"), &made.filters)?;
+    let (corpus, _) = syncabel_corpus::read(&out, CorpusFormat::Jsonl, &Default::default())?;
+    if corpus.documents.is_empty() {
+        let message =
+            "no synthetic sentence passed the filters; filters.json beside the corpus says why";
+        return Err(BadInput(format!(
+            "key `synth.filters`: {message} ({})",
+            folder.display()
+        ))
+        .into());
+    }
+    let name = made.report.generator.as_str();
+    card::write(material.kb, material.human, &[(name, &corpus)], folder)?;
+    Ok(())
 }
 
 /// Name of the corpus file in a stage's folder.

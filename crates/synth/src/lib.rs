@@ -23,6 +23,7 @@
 //! ```
 
 mod answer;
+pub mod card;
 mod contexts;
 mod error;
 mod export;

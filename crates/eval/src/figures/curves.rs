@@ -52,6 +52,21 @@ pub struct ShareCurve {
 /// # Errors
 /// [`Error::NothingToShow`] if no point is finite, [`Error::Io`], [`Error::Draw`].
 pub fn loss_curves(curves: &[Curve], folder: &Path, stem: &str) -> Result<[PathBuf; 2], Error> {
+    let axes = ["optimiser step", "loss (nats per token)"];
+    line_chart("the figure of loss curves", axes, curves, folder, stem)
+}
+
+/// Draws any curves over any number as `stem.svg` and `stem.png`; `what` names the figure in errors.
+///
+/// # Errors
+/// As [`loss_curves`].
+pub fn line_chart(
+    what: &'static str,
+    axes: [&'static str; 2],
+    curves: &[Curve],
+    folder: &Path,
+    stem: &str,
+) -> Result<[PathBuf; 2], Error> {
     let finite = |&&(x, y): &&(f64, f64)| x.is_finite() && y.is_finite();
     let lines = curves.iter().map(|curve| Line {
         label: &curve.label,
@@ -62,14 +77,7 @@ pub fn loss_curves(curves: &[Curve], folder: &Path, stem: &str) -> Result<[PathB
             .map(|&(x, y)| (x, y, None))
             .collect(),
     });
-    let what = "the figure of loss curves";
-    Lines::new(
-        what,
-        ["optimiser step", "loss (nats per token)"],
-        lines.collect(),
-        None,
-    )
-    .and_then(|picture| save(&picture, folder, stem))
+    Lines::new(what, axes, lines.collect(), None).and_then(|picture| save(&picture, folder, stem))
 }
 
 /// Draws recall@1 over the share of human data, with intervals, as `stem.svg` and `stem.png`.

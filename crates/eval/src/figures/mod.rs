@@ -20,8 +20,8 @@ use plotters_backend::{BackendCoord, DrawingErrorKind};
 
 pub use bars::{Bar, ShareBar, bars, stacked_shares};
 pub use curves::{
-    Curve, RELIABILITY_ROWS, ShareCurve, SharePoint, human_share, loss_curves, reliability,
-    risk_coverage,
+    Curve, RELIABILITY_ROWS, ShareCurve, SharePoint, human_share, line_chart, loss_curves,
+    reliability, risk_coverage,
 };
 pub use strategies::recall_by_strategy;
 

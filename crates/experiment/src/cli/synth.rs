@@ -38,6 +38,8 @@ enum Command {
     Status(Status),
     /// Write the corpus of a generation from its ledger alone, unfiltered.
     Export(Export),
+    /// Measure synthetic corpora beside human ones: coverage, novelty, lengths, variety, distance.
+    Card(Card),
 }
 
 #[derive(Debug, clap::Args)]
@@ -157,10 +159,33 @@ struct Export {
     out: PathBuf,
 }
 
+#[derive(Debug, clap::Args)]
+#[command(
+    after_help = "Example: syncabel synth card synthetic.jsonl --kb medic.kb --human train.jsonl --human test.jsonl --out card"
+)]
+struct Card {
+    /// Synthetic corpora.
+    #[arg(required = true)]
+    corpora: Vec<PathBuf>,
+    /// KB folder.
+    #[arg(long)]
+    kb: PathBuf,
+    /// Human corpora, the training split first. May be repeated.
+    #[arg(long, required = true)]
+    human: Vec<PathBuf>,
+    /// What `|` and `+` mean in PubTator files: explicit, ncbi_disease or bc5cdr.
+    #[arg(long)]
+    rules: Option<String>,
+    /// Folder for card.json, card.md and the figure.
+    #[arg(long)]
+    out: PathBuf,
+}
+
 pub(super) fn run(args: Args) -> Result<()> {
     match (args.command, args.make) {
         (Some(Command::Status(args)), _) => status(&args),
         (Some(Command::Export(args)), _) => export(&args),
+        (Some(Command::Card(args)), _) => card(&args),
         (None, Some(args)) => make(&args),
         (None, None) => Err(BadInput("say `--kb`, `--train` and `--out`, or `synth status` or `synth export`; see `syncabel synth --help`".into()).into()),
     }
@@ -422,5 +447,18 @@ fn export(args: &Export) -> Result<()> {
         found.failed.len(),
         found.pending
     );
+    Ok(())
+}
+
+fn card(args: &Card) -> Result<()> {
+    let kb = Kb::open(&args.kb)?;
+    let read = |path: &PathBuf| read_corpus(path, None, args.rules.as_deref(), None);
+    let human = args.human.iter().map(read).collect::<Result<Vec<_>>>()?;
+    let synthetic = args.corpora.iter().map(read).collect::<Result<Vec<_>>>()?;
+    let name = |path: &PathBuf| path.file_stem().map(|s| s.to_string_lossy().into_owned());
+    let names: Vec<String> = args.corpora.iter().filter_map(name).collect();
+    let named: Vec<(&str, &Corpus)> = names.iter().map(String::as_str).zip(&synthetic).collect();
+    let human: Vec<&Corpus> = human.iter().collect();
+    print!("{}", crate::card::write(&kb, &human, &named, &args.out)?);
     Ok(())
 }

@@ -3,7 +3,7 @@
 use syncabel_corpus::Language;
 
 /// The words of a text, lower-cased: runs of letters and digits, with inner apostrophes and hyphens taken as breaks.
-pub(super) fn words(text: &str) -> Vec<String> {
+pub(crate) fn words(text: &str) -> Vec<String> {
     text.split(|c: char| !c.is_alphanumeric())
         .filter(|word| !word.is_empty())
         .map(str::to_lowercase)
