@@ -163,7 +163,7 @@ fn heads<const N: usize>(
                 *score = if seen { exp(*score - largest) } else { 0.0 };
             }
         }
-        let scale = 1.0 / sum(cells, |i| scores[i]);
+        let scale = 1.0 / sum([&*scores], |[score]| score);
         scores.iter_mut().for_each(|score| *score *= scale);
     }
     for from in (0..dim).step_by(CELLS) {

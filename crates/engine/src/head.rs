@@ -115,7 +115,7 @@ multiversion! {
     }
 
     fn sum_exp(logits: &[f32], max: f32) -> f32 {
-        sum(logits.len(), |i| exp(logits[i] - max))
+        sum([logits], |[logit]| exp(logit - max))
     }
 }
 

@@ -2,7 +2,8 @@
 
 use syncabel_kernels::bf16::{self, Panels};
 use syncabel_kernels::packed::{self, Packed};
-use syncabel_kernels::{Matrix, Write, multiversion, simd::sum};
+use syncabel_kernels::simd::{LANES, add_lanes, sum};
+use syncabel_kernels::{Matrix, Write, multiversion};
 
 /// Columns of the head that are computed at once.
 pub(crate) const HEAD_COLUMNS: usize = 4096;
@@ -202,11 +203,24 @@ fn widen(bits: u16) -> f32 {
 
 multiversion! {
     fn dot(a: &[f32], b: &[f32]) -> f32 {
-        sum(a.len().min(b.len()), |i| a[i] * b[i])
+        let len = a.len().min(b.len());
+        sum([&a[..len], &b[..len]], |[a, b]| a * b)
     }
 
     fn dot_bf16(a: &[u16], b: &[f32]) -> f32 {
-        sum(a.len().min(b.len()), |i| f32::from_bits(u32::from(a[i]) << 16) * b[i])
+        let len = a.len().min(b.len());
+        let (blocks, rest) = a[..len].as_chunks::<LANES>();
+        let (their_blocks, their_rest) = b[..len].as_chunks::<LANES>();
+        let mut lanes = [0.0; LANES];
+        for (a, b) in blocks.iter().zip(their_blocks) {
+            for i in 0..LANES {
+                lanes[i] += f32::from_bits(u32::from(a[i]) << 16) * b[i];
+            }
+        }
+        for (i, (a, b)) in rest.iter().zip(their_rest).enumerate() {
+            lanes[i] += f32::from_bits(u32::from(*a) << 16) * b;
+        }
+        add_lanes(lanes)
     }
 }
 

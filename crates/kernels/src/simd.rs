@@ -43,7 +43,7 @@ macro_rules! multiversion {
 }
 
 /// Partial sums of a reduction: one AVX-512 register of float32.
-const LANES: usize = 16;
+pub const LANES: usize = 16;
 
 /// `exp` to within two units in the last place, without branches so that it vectorises.
 #[inline(always)]
@@ -90,6 +90,12 @@ pub fn sum<const N: usize>(rows: [&[f32]; N], f: impl Fn([f32; N]) -> f32) -> f3
     for i in whole..len {
         lanes[i - whole] += f(rows.map(|row| row[i]));
     }
+    add_lanes(lanes)
+}
+
+/// The sum of partial sums, always in the same order.
+#[inline(always)]
+pub fn add_lanes(mut lanes: [f32; LANES]) -> f32 {
     let mut width = LANES / 2;
     while width > 0 {
         for lane in 0..width {
