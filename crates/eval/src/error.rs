@@ -112,6 +112,9 @@ pub enum Error {
     /// A file could not be read: not there, or not what it should be.
     #[error(transparent)]
     Corpus(#[from] syncabel_corpus::Error),
+    /// The judge's model could not be asked, or its ledger not be kept.
+    #[error(transparent)]
+    Judge(#[from] syncabel_llm::Error),
     /// Reading or writing a file failed.
     #[error("{path}: {source}")]
     Io {

@@ -1,7 +1,14 @@
-//! The verdicts of a judge, counted, and how far two judges agree.
+//! Judges: the protocol and its questions, verdicts counted, and how far two judges agree.
 //!
-//! The labels are those of the paper's protocol (section 8.1 of the facts): a model, or a clinician, says how a
-//! prediction relates to the mention when the codes differ.
+//! Exact codes under-count what is clinically right, since terminologies are redundant. A judge (a language model, or a
+//! clinician) says how a prediction relates to the mention when the codes differ; the labels are those of the paper's protocol
+//! (section 8.1 of the facts, [`protocol`]). [`judge()`] puts the questions to a model through the ledger; [`draw_sample`]
+//! draws what people annotate; [`Agreement`] compares two judges; [`hierarchy`] is a judge that needs no model.
+
+pub mod hierarchy;
+pub mod protocol;
+mod run;
+mod sample;
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -13,6 +20,9 @@ use syncabel_corpus::predictions::Prediction;
 
 use crate::bootstrap::{Bootstrap, Interval, percentile_interval};
 use crate::{Error, Scored};
+
+pub use run::{JudgeOptions, Judged, judge};
+pub use sample::{SampleRow, draw_sample, rows_per_group};
 
 /// Columns that are looked for when none is named, in this order.
 pub const DEFAULT_JUDGE_COLUMNS: [&str; 2] = ["LLM_Evaluation_v2", "LLM_Evaluation"];

@@ -44,6 +44,7 @@ mod display;
 mod error;
 pub mod figures;
 pub mod judge;
+pub mod page;
 pub mod paper;
 #[cfg(feature = "parquet")]
 pub mod parquet;

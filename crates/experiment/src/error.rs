@@ -133,7 +133,9 @@ fn is_bad_input(cause: &(dyn std::error::Error + 'static)) -> bool {
     if let Some(e) = cause.downcast_ref::<syncabel_eval::Error>() {
         return !matches!(
             e,
-            syncabel_eval::Error::Io { .. } | syncabel_eval::Error::Draw { .. }
+            syncabel_eval::Error::Io { .. }
+                | syncabel_eval::Error::Draw { .. }
+                | syncabel_eval::Error::Corpus(syncabel_corpus::Error::Io { .. })
         );
     }
     if let Some(e) = cause.downcast_ref::<syncabel_synth::Error>() {

@@ -163,6 +163,14 @@ impl Sources {
         Ok(tables.len())
     }
 
+    /// The report's tables.
+    ///
+    /// # Errors
+    /// [`Error::CellCount`] never happens here.
+    pub fn named_tables(&self) -> Result<Vec<Table>, Error> {
+        Ok(self.tables()?.into_iter().map(|(_, table)| table).collect())
+    }
+
     fn draw(&self, folder: &Path) -> Result<(), Error> {
         for corpus in ["MEDLINE", "SPACCC"] {
             let summary = self.composition_summary(corpus);

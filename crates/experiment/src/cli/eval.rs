@@ -1,11 +1,10 @@
 //! `syncabel eval`: every metric of a prediction file.
 
-use super::io::corpus_format;
+use super::training::TrainingArgs;
 use crate::error::BadInput;
 use anyhow::{Context, Result};
 use serde::Serialize;
 use std::path::{Path, PathBuf};
-use syncabel_corpus::{CodeRepairs, Mention, PubtatorRules, ReadOptions, SeveralIds};
 use syncabel_eval::{
     Comparison, CompositeRule, Correction, EvalOptions, EvalReport, Scored, SeenRule, TiePolicy,
     TrainingSet, compare_scored, figures,
@@ -30,24 +29,8 @@ pub(super) struct Args {
     /// Correction of p-values for many comparisons.
     #[arg(long, default_value = "holm", value_parser = ["holm", "benjamini_hochberg", "none"])]
     correction: String,
-    /// Human training corpus in any format that is read, for seen and unseen concepts and mentions. May be repeated.
-    #[arg(long, value_name = "CORPUS")]
-    train: Vec<PathBuf>,
-    /// Validation corpus of which the first `--validation-share` of the mentions, in file order, was trained on.
-    #[arg(long, value_name = "CORPUS")]
-    validation: Vec<PathBuf>,
-    /// Share of the validation mentions that counts as training data.
-    #[arg(long, default_value_t = 0.9, value_name = "SHARE")]
-    validation_share: f64,
-    /// What `|` and `+` mean in PubTator training files: explicit, ncbi_disease or bc5cdr.
-    #[arg(long)]
-    rules: Option<String>,
-    /// Table of code replacements for the training corpora: two columns, tab- or comma-separated, one header line.
-    #[arg(long, value_name = "TABLE")]
-    repairs: Option<PathBuf>,
-    /// Several codes of one QUAERO mention: `alternatives`, `composite`, or the `first` alone (as the paper's authors).
-    #[arg(long, default_value = "alternatives", value_parser = ["alternatives", "composite", "first"])]
-    several: String,
+    #[command(flatten)]
+    training: TrainingArgs,
     /// KB folder: counts gold codes that it does not contain, and lets alternate codes match.
     #[arg(long, value_name = "KB")]
     kb: Option<PathBuf>,
@@ -118,7 +101,7 @@ pub(super) fn run(args: Args) -> Result<()> {
         return Err(BadInput(message.to_owned()).into());
     }
     let kb = args.kb.as_deref().map(Kb::open).transpose()?;
-    let training = training(&args, kb.as_ref())?;
+    let training = args.training.read(kb.as_ref())?;
     let score = |path: &Path| score(path, training.as_ref(), kb.as_ref(), &options);
     let scored = score(&args.predictions)?;
     let report = scored.report(&options)?;
@@ -183,59 +166,6 @@ fn options(args: &Args) -> EvalOptions {
         _ => SeenRule::AnyConcept,
     };
     options
-}
-
-/// The training side of seen and unseen; `None` where no corpus was named.
-fn training(args: &Args, kb: Option<&Kb>) -> Result<Option<TrainingSet>> {
-    if !(0.0..=1.0).contains(&args.validation_share) {
-        let message = format!(
-            "--validation-share {}: a share is between 0 and 1",
-            args.validation_share
-        );
-        return Err(BadInput(message).into());
-    }
-    if args.train.is_empty() && args.validation.is_empty() {
-        return Ok(None);
-    }
-    let options = ReadOptions {
-        pubtator: args
-            .rules
-            .as_deref()
-            .map(PubtatorRules::preset)
-            .transpose()?
-            .unwrap_or_default(),
-        code_repairs: args
-            .repairs
-            .as_deref()
-            .map(CodeRepairs::read)
-            .transpose()?
-            .unwrap_or_default(),
-        quaero_several_ids: match args.several.as_str() {
-            "alternatives" => SeveralIds::Alternatives,
-            "composite" => SeveralIds::Composite,
-            _ => SeveralIds::First,
-        },
-        ..ReadOptions::default()
-    };
-    let read = |path: &PathBuf| -> Result<Vec<Mention>> {
-        let (corpus, report) = syncabel_corpus::read(path, corpus_format(path, None)?, &options)?;
-        tracing::info!(file = %path.display(), %report, "read");
-        let human = corpus
-            .documents
-            .into_iter()
-            .filter(|d| d.origin == syncabel_corpus::Origin::Human);
-        Ok(human.flat_map(|d| d.mentions).collect())
-    };
-    let mut mentions = Vec::new();
-    for path in &args.train {
-        mentions.extend(read(path)?);
-    }
-    for path in &args.validation {
-        let mut validation = read(path)?;
-        validation.truncate((validation.len() as f64 * args.validation_share) as usize);
-        mentions.extend(validation);
-    }
-    Ok(Some(TrainingSet::from_mentions(&mentions, kb)))
 }
 
 fn adjusted(comparisons: Vec<(String, Comparison)>, correction: Correction) -> Vec<Against> {

@@ -10,6 +10,7 @@ mod report;
 mod run;
 mod synth;
 mod train;
+mod training;
 
 use anyhow::Result;
 use clap::{Parser, Subcommand};

@@ -1,10 +1,13 @@
 //! `syncabel report`: tables and figures again, from what is committed.
 
+use super::training::TrainingArgs;
 use crate::error::BadInput;
 use crate::report;
 use crate::stage::write_atomically;
 use anyhow::{Context, Result};
 use std::path::{Path, PathBuf};
+use syncabel_eval::page::{self, System};
+use syncabel_eval::tables::Table;
 use syncabel_eval::{EvalOptions, paper, published};
 
 /// Makes the tables and figures of the report (`paper/`) from `results/`; `scripts/paper.sh` then builds the document.
@@ -13,7 +16,7 @@ use syncabel_eval::{EvalOptions, paper, published};
 /// is run in either case.
 #[derive(Debug, clap::Args)]
 #[command(
-    after_help = "Examples:\n  syncabel report\n  syncabel report results/quickstart\n  syncabel report --recompute ../shared/data"
+    after_help = "Examples:\n  syncabel report\n  syncabel report results/quickstart\n  syncabel report --recompute ../shared/data\n  syncabel report --html page.html --system without=a.tsv --system with=b.tsv --train train.jsonl"
 )]
 pub(super) struct Args {
     /// Results folders to draw again; without one, the report is made.
@@ -21,6 +24,14 @@ pub(super) struct Args {
     /// Folder of the authors' released data: recomputes their numbers into `results/published/recomputed.json` first.
     #[arg(long, value_name = "DATA")]
     recompute: Option<PathBuf>,
+    /// Write one self-contained HTML page instead: tables, figures and a browser of the mentions of the named systems.
+    #[arg(long, value_name = "FILE", requires = "system")]
+    html: Option<PathBuf>,
+    /// A system for the page: its name and its prediction file. May be repeated; the first two are compared.
+    #[arg(long, value_name = "NAME=PREDICTIONS")]
+    system: Vec<String>,
+    #[command(flatten)]
+    training: TrainingArgs,
     /// Where the results are.
     #[arg(long, default_value = "results", value_name = "FOLDER")]
     results: PathBuf,
@@ -32,6 +43,9 @@ pub(super) struct Args {
 pub(super) fn run(args: Args) -> Result<()> {
     if let Some(data) = &args.recompute {
         recompute(data, &args.results)?;
+    }
+    if let Some(page) = &args.html {
+        return make_page(&args, page);
     }
     if args.folders.is_empty() {
         return make_paper(&args.results, &args.paper);
@@ -62,6 +76,66 @@ fn recompute(data: &Path, results: &Path) -> Result<()> {
         path.display()
     );
     Ok(())
+}
+
+fn make_page(args: &Args, target: &Path) -> Result<()> {
+    let options = EvalOptions::default();
+    let training = args.training.read(None)?;
+    let mut names = Vec::new();
+    let mut predictions = Vec::new();
+    for system in &args.system {
+        let Some((name, file)) = system.split_once('=') else {
+            let message = format!("--system {system}: write NAME=PREDICTIONS");
+            return Err(BadInput(message).into());
+        };
+        names.push(name.to_owned());
+        let rows = syncabel_corpus::predictions::read_tsv(Path::new(file))?;
+        predictions.push(rows);
+    }
+    let mut scored = Vec::new();
+    for rows in &predictions {
+        scored.push(syncabel_eval::score(
+            rows,
+            training.as_ref(),
+            None,
+            &options,
+        )?);
+    }
+    let reports = scored
+        .iter()
+        .map(|s| s.report(&options))
+        .collect::<Result<Vec<_>, _>>()?;
+    let mut systems = Vec::new();
+    for (index, name) in names.iter().enumerate() {
+        systems.push(System {
+            name: name.clone(),
+            predictions: &predictions[index],
+            scored: &scored[index],
+            report: &reports[index],
+        });
+    }
+    let title = format!("Linking errors: {}", names.join(" and "));
+    let html = page::render(&title, &systems, &committed_tables(args)?)?;
+    write_atomically(target, html.as_bytes())?;
+    println!(
+        "{}: {} mentions, {} systems",
+        target.display(),
+        scored[0].outcomes.len(),
+        systems.len()
+    );
+    Ok(())
+}
+
+/// The report's tables, where its sources are at hand.
+fn committed_tables(args: &Args) -> Result<Vec<Table>> {
+    let sources = [
+        args.paper.join("published.json"),
+        args.results.join("published/recomputed.json"),
+    ];
+    if !sources.iter().all(|path| path.is_file()) {
+        return Ok(Vec::new());
+    }
+    Ok(paper::Sources::read(&args.results, &args.paper)?.named_tables()?)
 }
 
 fn make_paper(results: &Path, paper_folder: &Path) -> Result<()> {
