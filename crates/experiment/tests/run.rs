@@ -99,6 +99,11 @@ fn a_model_learns_two_sentences_and_the_second_run_does_nothing_again() {
     ] {
         assert!(manifest.contains(key), "{key}");
     }
+    let manifest: serde_json::Value = serde_json::from_str(&manifest).unwrap();
+    for artefact in ["kb", "checkpoint", "trie"] {
+        let path = manifest["artefacts"][artefact].as_str().unwrap();
+        assert!(sandbox.path(path).exists(), "{path}");
+    }
     for file in [
         "table.md",
         "table.csv",

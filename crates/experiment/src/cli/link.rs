@@ -21,7 +21,8 @@ use syncabel_model::{ModelSource, Precision, TextTokenizer};
 /// program. Answers are written in input order; an interrupted run continues with --resume.
 #[derive(Debug, clap::Args)]
 #[command(
-    after_help = "Example: syncabel link notes.jsonl --model runs/quickstart/model --kb runs/quickstart/kb --out linked.tsv"
+    after_help = "Example: syncabel link notes.jsonl --model \"$(syncabel train my_experiment.yaml)\" --kb terms.kb --out linked.tsv\n\n\
+                  The run.json of every finished cell (runs/EXPERIMENT/cells/CELL/run.json) names its checkpoint, KB and trie."
 )]
 pub(super) struct Args {
     /// Corpus file with mentions.
