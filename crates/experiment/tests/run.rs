@@ -289,6 +289,20 @@ fn the_commands_work_together() {
         linked
     );
 
+    // a trie of another KB
+    let last = TERMS.lines().count() - 1;
+    let fewer: String = TERMS.lines().take(last).map(|l| format!("{l}\n")).collect();
+    sandbox.write("fewer.tsv", fewer);
+    sandbox
+        .run(&["kb", "build", "fewer.tsv", "--out", "fewer.kb"])
+        .ok();
+    let with_trie = |kb: &str| {
+        let args = ["--kb", kb, "--trie", "names.trie", "--out", "again.tsv"];
+        sandbox.run(&[&["link", "test.jsonl", "--model", checkpoint][..], &args].concat())
+    };
+    with_trie("terms.kb").ok();
+    with_trie("fewer.kb").refused(&["names.trie: ", "another knowledge base"]);
+
     let eval = sandbox
         .run(&[
             "eval",
