@@ -687,7 +687,7 @@ struct Places<'a> {
     cell: Option<&'a Cell>,
 }
 
-impl Places<'_> {
+impl<'a> Places<'a> {
     fn refusal(&self, refusal: Refusal) -> ConfigError {
         let Refusal { key, message } = refusal;
         self.error(&yaml::steps(&key), key, message)
@@ -709,22 +709,16 @@ impl Places<'_> {
             key.strip_prefix(path)
                 .is_some_and(|rest| rest.is_empty() || rest.starts_with(['.', '[']))
         };
-        for cell in self.cell {
-            if let Some((path, _)) = cell.changes.iter().rev().find(|(path, _)| sets(path)) {
-                let axis = [Step::Key("matrix".into()), Step::Key(path.clone())];
-                let named = |(axis, value): &(String, Value)| {
-                    (axis == ARM).then(|| value.as_str().unwrap_or("").to_owned())
-                };
-                let arm = cell.settings.iter().find_map(named).unwrap_or_default();
-                let arm = [
-                    Step::Key("arms".into()),
-                    Step::Key(arm),
-                    Step::Key(path.clone()),
-                ];
-                let line = yaml::exact_line_of(self.text, &axis)
-                    .or_else(|| yaml::exact_line_of(self.text, &arm));
-                return (line, format!(" (in cell `{}`)", cell.label()));
-            }
+        let change = |cell: &'a Cell| cell.changes.iter().rev().find(|(path, _)| sets(path));
+        if let Some((cell, (path, _))) = self.cell.and_then(|cell| Some((cell, change(cell)?))) {
+            let named = |(axis, value): &(String, Value)| {
+                (axis == ARM).then(|| value.as_str().unwrap_or("").to_owned())
+            };
+            let arm = cell.settings.iter().find_map(named).unwrap_or_default();
+            let key = |text: &str| Step::Key(text.to_owned());
+            let line = yaml::exact_line_of(self.text, &[key("matrix"), key(path)])
+                .or_else(|| yaml::exact_line_of(self.text, &[key("arms"), key(&arm), key(path)]));
+            return (line, format!(" (in cell `{}`)", cell.label()));
         }
         if self.assigned.iter().any(|path| sets(path)) {
             return (None, " (set by --set)".to_owned());

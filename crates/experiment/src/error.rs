@@ -58,10 +58,13 @@ pub fn message(error: &anyhow::Error) -> String {
         if text.contains(&cause) {
             continue;
         }
-        if !text.is_empty() {
+        if cause.starts_with(&text) {
+            // a cause that names the file itself
+            text = cause;
+        } else {
             text.push_str(": ");
+            text.push_str(&cause);
         }
-        text.push_str(&cause);
     }
     text
 }
@@ -226,5 +229,7 @@ mod tests {
         assert_eq!(message(&error), "e.yaml: no luck");
         let error = anyhow::Error::from(source()).context("cannot read x");
         assert_eq!(message(&error), "cannot read x: no luck");
+        let error = anyhow::Error::msg("t.trie: damaged").context("t.trie");
+        assert_eq!(message(&error), "t.trie: damaged");
     }
 }

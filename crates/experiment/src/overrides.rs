@@ -230,6 +230,17 @@ mod tests {
     }
 
     #[test]
+    fn an_axis_is_found_by_its_path_before_its_last_key() {
+        let setting = |path: &str, value: u64| (path.to_owned(), Value::from(value));
+        let cell = Cell {
+            settings: vec![setting("train.seed", 1), setting("seed", 2)],
+            changes: Vec::new(),
+        };
+        assert_eq!(cell.value("seed").as_deref(), Some("2"));
+        assert_eq!(cell.value("train.seed").as_deref(), Some("1"));
+    }
+
+    #[test]
     fn assignments_are_yaml() {
         assert_eq!(
             parse_assignment("a.b=3").unwrap(),

@@ -115,6 +115,8 @@ pub struct CellRun<'a> {
 /// What everything after the corpora needs.
 struct Prepared {
     kb: Kb,
+    /// Where it lies.
+    kb_folder: PathBuf,
     human: HumanCorpus,
     train: Vec<Example>,
     validation: Vec<Example>,
@@ -149,6 +151,7 @@ impl<'a> CellRun<'a> {
         let prepared = self.prepare()?;
         let (trained, cost) = self.train(&prepared)?;
         let (predictions, rate) = self.link(&prepared, &trained)?;
+        self.name_artefacts(&prepared, &trained)?;
         self.score(
             prepared,
             predictions,
@@ -166,11 +169,13 @@ impl<'a> CellRun<'a> {
     /// As [`CellRun::run`].
     pub fn train_only(&self) -> Result<PathBuf> {
         let prepared = self.prepare()?;
-        Ok(self.train(&prepared)?.0.checkpoint)
+        let (trained, _) = self.train(&prepared)?;
+        self.name_artefacts(&prepared, &trained)?;
+        Ok(trained.checkpoint)
     }
 
     fn prepare(&self) -> Result<Prepared> {
-        let kb = self.kb()?;
+        let (kb, kb_folder) = self.kb()?;
         let human = human::read(self.file, &self.config.corpus, &kb)?;
         let selector = NameSelector::new(&kb, self.config.target.selection);
         let examples = human::examples(self.config, &human, &kb, &selector)?;
@@ -196,6 +201,7 @@ impl<'a> CellRun<'a> {
         )?;
         Ok(Prepared {
             kb,
+            kb_folder,
             human,
             train: examples.train,
             validation: examples.validation,
@@ -205,7 +211,8 @@ impl<'a> CellRun<'a> {
         })
     }
 
-    fn kb(&self) -> Result<Kb> {
+    /// The KB and the folder that holds it.
+    fn kb(&self) -> Result<(Kb, PathBuf)> {
         let mut sources = Vec::new();
         for (i, source) in self.config.kb.sources.iter().enumerate() {
             let key = format!("kb.sources[{i}].path");
@@ -240,7 +247,8 @@ impl<'a> CellRun<'a> {
             )?;
             kb.write(&folder.join("kb")).map_err(Into::into)
         })?;
-        Ok(Kb::open(&stage.path.join("kb"))?)
+        let folder = stage.path.join("kb");
+        Ok((Kb::open(&folder)?, folder))
     }
 
     fn synthetic(&self, kb: &Kb, human: &HumanCorpus, shown: &Shown) -> Result<Corpus> {
@@ -305,6 +313,8 @@ struct Trained {
     key: String,
     /// Its step log.
     log: PathBuf,
+    /// Digest of the tokenizer.
+    tokenizer: String,
 }
 
 impl CellRun<'_> {
@@ -324,6 +334,7 @@ impl CellRun<'_> {
             &device,
         )?;
         self.write_manifest(prepared, &start)?;
+        let tokenizer = start.tokenizer.digest();
         let inputs = json!({
             "start": start.digest,
             "data": prepared.data_digest.to_string(),
@@ -359,6 +370,7 @@ impl CellRun<'_> {
                 checkpoint,
                 key: stage.key,
                 log,
+                tokenizer,
             },
             cost,
         ))
@@ -398,6 +410,24 @@ impl CellRun<'_> {
         )?;
         let resolved = serde_yaml::to_string(&self.config)?;
         write_atomically(&self.folder.join("config.yaml"), resolved.as_bytes())
+    }
+
+    /// Adds to `run.json` where the finished artefacts lie, for `syncabel link` and whoever looks for them.
+    fn name_artefacts(&self, prepared: &Prepared, trained: &Trained) -> Result<()> {
+        let path = self.folder.join("run.json");
+        let text =
+            std::fs::read(&path).with_context(|| format!("cannot read {}", path.display()))?;
+        let mut manifest: Value = serde_json::from_slice(&text)
+            .with_context(|| format!("{} is damaged; run again", path.display()))?;
+        let inputs = trie_inputs(&prepared.kb.digest().to_string(), &trained.tokenizer);
+        let trie = self.store.folder("trie", &inputs).0.join(TRIE);
+        manifest["artefacts"] = json!({
+            "kb": prepared.kb_folder,
+            "checkpoint": trained.checkpoint,
+            // `syncabel train` links nothing and builds none
+            "trie": trie.is_file().then_some(trie),
+        });
+        write_atomically(&path, &serde_json::to_vec_pretty(&manifest)?)
     }
 
     fn link(&self, prepared: &Prepared, trained: &Trained) -> Result<(Vec<Prediction>, f64)> {
@@ -443,18 +473,13 @@ impl CellRun<'_> {
     fn trie(&self, prepared: &Prepared, tokenizer: &TextTokenizer) -> Result<Trie> {
         let kb_digest = *prepared.kb.digest();
         let tokenizer_digest: Digest = tokenizer.digest().parse()?;
-        let inputs = json!([
-            kb_digest.to_string(),
-            tokenizer_digest.to_string(),
-            syncabel_decode::trie::FORMAT_VERSION,
-            env!("CARGO_PKG_VERSION")
-        ]);
+        let inputs = trie_inputs(&kb_digest.to_string(), &tokenizer_digest.to_string());
         let stage = self.store.run("trie", inputs, |folder| {
             let trie = Trie::for_tokenizer(&prepared.kb, tokenizer)?;
-            trie.write(&folder.join("names.trie")).map_err(Into::into)
+            trie.write(&folder.join(TRIE)).map_err(Into::into)
         })?;
         Ok(Trie::open(
-            &stage.path.join("names.trie"),
+            &stage.path.join(TRIE),
             &kb_digest,
             &tokenizer_digest,
         )?)
@@ -585,6 +610,19 @@ fn lexical_predictions(
         }
     };
     rows.iter().zip(mentions).map(answer).collect()
+}
+
+/// File of the trie stage.
+const TRIE: &str = "names.trie";
+
+/// What the key of the trie stage is made of.
+fn trie_inputs(kb: &str, tokenizer: &str) -> Value {
+    json!([
+        kb,
+        tokenizer,
+        syncabel_decode::trie::FORMAT_VERSION,
+        env!("CARGO_PKG_VERSION")
+    ])
 }
 
 fn digest_of<T: Serialize>(value: &T) -> Result<Digest> {

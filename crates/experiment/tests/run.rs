@@ -99,6 +99,11 @@ fn a_model_learns_two_sentences_and_the_second_run_does_nothing_again() {
     ] {
         assert!(manifest.contains(key), "{key}");
     }
+    let manifest: serde_json::Value = serde_json::from_str(&manifest).unwrap();
+    for artefact in ["kb", "checkpoint", "trie"] {
+        let path = manifest["artefacts"][artefact].as_str().unwrap();
+        assert!(sandbox.path(path).exists(), "{path}");
+    }
     for file in [
         "table.md",
         "table.csv",
@@ -283,6 +288,20 @@ fn the_commands_work_together() {
         std::fs::read_to_string(sandbox.path("linked.tsv")).unwrap(),
         linked
     );
+
+    // a trie of another KB
+    let last = TERMS.lines().count() - 1;
+    let fewer: String = TERMS.lines().take(last).map(|l| format!("{l}\n")).collect();
+    sandbox.write("fewer.tsv", fewer);
+    sandbox
+        .run(&["kb", "build", "fewer.tsv", "--out", "fewer.kb"])
+        .ok();
+    let with_trie = |kb: &str| {
+        let args = ["--kb", kb, "--trie", "names.trie", "--out", "again.tsv"];
+        sandbox.run(&[&["link", "test.jsonl", "--model", checkpoint][..], &args].concat())
+    };
+    with_trie("terms.kb").ok();
+    with_trie("fewer.kb").refused(&["names.trie: ", "another knowledge base"]);
 
     let eval = sandbox
         .run(&[

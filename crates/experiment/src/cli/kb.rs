@@ -13,7 +13,7 @@ use syncabel_kb::{BuildOptions, Kb, SourceFormat};
 pub(super) enum Command {
     /// Read terminology files, clean and disambiguate their names, write a KB.
     #[command(
-        after_help = "Example: syncabel kb build CTD_diseases.tsv.gz --format medic --group Disorders --out medic.kb"
+        after_help = "Example: syncabel kb build CTD_diseases.tsv.gz --group Disorders --out medic.kb"
     )]
     Build(BuildArgs),
     /// Concepts, names, groups, collisions and bytes of a KB; verifies every checksum.
@@ -30,7 +30,8 @@ pub(super) struct BuildArgs {
     /// Terminology files, gzipped or not.
     #[arg(required = true)]
     sources: Vec<PathBuf>,
-    /// medic, obo, tsv, jsonl or parquet; guessed from each file name where left out.
+    /// medic (as BioSyn writes it), ctd (as CTD publishes it), obo, tsv, jsonl or parquet; guessed from each file name
+    /// where left out.
     #[arg(long)]
     format: Option<String>,
     /// Semantic group of concepts that name none.

@@ -5,7 +5,7 @@ use crate::config::LinkConfig;
 use crate::error::BadInput;
 use crate::marking;
 use crate::progress;
-use anyhow::Result;
+use anyhow::{Context, Result};
 use std::collections::BTreeMap;
 use std::io::{BufWriter, Write};
 use std::path::{Path, PathBuf};
@@ -21,7 +21,8 @@ use syncabel_model::{ModelSource, Precision, TextTokenizer};
 /// program. Answers are written in input order; an interrupted run continues with --resume.
 #[derive(Debug, clap::Args)]
 #[command(
-    after_help = "Example: syncabel link notes.jsonl --model runs/quickstart/model --kb runs/quickstart/kb --out linked.tsv"
+    after_help = "Example: syncabel link notes.jsonl --model \"$(syncabel train my_experiment.yaml)\" --kb terms.kb --out linked.tsv\n\n\
+                  The run.json of every finished cell (runs/EXPERIMENT/cells/CELL/run.json) names its checkpoint, KB and trie."
 )]
 pub(super) struct Args {
     /// Corpus file with mentions.
@@ -115,7 +116,8 @@ pub(super) fn run(args: Args) -> Result<()> {
 fn open_or_build_trie(path: Option<&Path>, kb: &Kb, tokenizer: &TextTokenizer) -> Result<Trie> {
     if let Some(path) = path.filter(|p| p.exists()) {
         let tokenizer: Digest = tokenizer.digest().parse()?;
-        return Ok(Trie::open(path, kb.digest(), &tokenizer)?);
+        return Trie::open(path, kb.digest(), &tokenizer)
+            .with_context(|| path.display().to_string());
     }
     let trie = Trie::for_tokenizer(kb, tokenizer)?;
     if let Some(path) = path {

@@ -110,7 +110,6 @@ fn bare(code: &str) -> String {
 
 #[cfg(test)]
 mod tests {
-    use super::*;
     use crate::{SourceFormat, read_source};
 
     const FILE: &str = "# CTD, a comment of ours\n#\n# Fields:\n\
