@@ -21,9 +21,9 @@ pub(super) struct Args {
     /// Set a key of the file: `--set train.learning_rate=1e-4`. May be repeated.
     #[arg(long = "set", value_name = "KEY=VALUE")]
     set: Vec<String>,
-    /// Run only cells whose label contains this text (see --list).
+    /// Run only cells whose label contains this text (see --list). May be repeated: one of the texts is enough.
     #[arg(long, value_name = "TEXT")]
-    only: Option<String>,
+    only: Vec<String>,
     /// Print the labels of all cells and stop.
     #[arg(long)]
     list: bool,
@@ -50,14 +50,15 @@ pub(super) struct Args {
 pub(super) fn run(args: Args) -> Result<()> {
     let file = ExperimentFile::read(&args.file, &args.set)?;
     let mut cells = file.cells()?;
-    if let Some(text) = &args.only {
-        cells.retain(|(cell, _)| cell.label().contains(text.as_str()));
-        if cells.is_empty() {
-            return Err(BadInput(format!(
-                "no cell's label contains `{text}`; `--list` shows them"
-            ))
-            .into());
+    if !args.only.is_empty() {
+        let contains = |label: &str, text: &String| label.contains(text.as_str());
+        let labels: Vec<String> = cells.iter().map(|(cell, _)| cell.label()).collect();
+        let stray = |text: &&String| !labels.iter().any(|label| contains(label, text));
+        if let Some(text) = args.only.iter().find(stray) {
+            let message = format!("no cell's label contains `{text}`; `--list` shows them");
+            return Err(BadInput(message).into());
         }
+        cells.retain(|(cell, _)| args.only.iter().any(|text| contains(&cell.label(), text)));
     }
     if args.list {
         cells
