@@ -138,6 +138,7 @@ fn is_bad_input(cause: &(dyn std::error::Error + 'static)) -> bool {
             e,
             syncabel_eval::Error::Io { .. }
                 | syncabel_eval::Error::Draw { .. }
+                | syncabel_eval::Error::Judge(_)
                 | syncabel_eval::Error::Corpus(syncabel_corpus::Error::Io { .. })
         );
     }

@@ -99,8 +99,8 @@ pub fn parse(answer: &str) -> Option<Label> {
         )
     };
     let object = answer.find('{').and_then(|start| {
-        let values = serde_json::Deserializer::from_str(&answer[start..]).into_iter::<Value>();
-        values.filter_map(Result::ok).next()
+        let mut values = serde_json::Deserializer::from_str(&answer[start..]).into_iter::<Value>();
+        values.next().and_then(Result::ok)
     });
     if let Some(label) = object
         .as_ref()
@@ -141,8 +141,8 @@ fn concepts(codes: &[&str], chosen: &str, kb: Option<&Kb>) -> String {
             }
         }
         for name in concept.iter().flat_map(|c| c.names()) {
-            if names.len() < MAX_NAMES && !names.contains(&name.text()) {
-                names.push(name.text());
+            if names.len() < MAX_NAMES && !names.contains(&name.text) {
+                names.push(name.text);
             }
         }
         if let [first, others @ ..] = &names[..] {

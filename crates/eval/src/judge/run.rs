@@ -213,7 +213,7 @@ mod tests {
             let server = FaultServer::start(faults, Duration::ZERO, answer);
             let client = OpenAiClient::new(&OpenAiConfig::new(server.url())).unwrap();
             let ledger = Ledger::open(&folder.path().join("ledger"), "judge").unwrap();
-            let mut go = || {
+            let go = || {
                 judge(
                     &client,
                     &ledger,

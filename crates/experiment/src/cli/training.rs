@@ -48,13 +48,13 @@ impl TrainingArgs {
             return Ok(None);
         }
         let options = ReadOptions {
-            pubtator: args
+            pubtator: self
                 .rules
                 .as_deref()
                 .map(PubtatorRules::preset)
                 .transpose()?
                 .unwrap_or_default(),
-            code_repairs: args
+            code_repairs: self
                 .repairs
                 .as_deref()
                 .map(CodeRepairs::read)
