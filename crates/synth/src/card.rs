@@ -13,7 +13,7 @@ use serde::{Deserialize, Serialize};
 use syncabel_corpus::{Document, Origin, SpanChars, sentence};
 use syncabel_kb::{Kb, NameId};
 
-use crate::quality::words;
+use crate::quality::words_of_text as words;
 use crate::run::Distance;
 
 /// Figures of several corpora side by side.
@@ -215,7 +215,7 @@ fn sample(units: &[Vec<String>], most_words: usize) -> Vec<&[String]> {
 }
 
 fn distinct(sample: &[&[String]], n: usize) -> f64 {
-    let grams = || sample.iter().flat_map(|unit| unit.windows(n));
+    let grams = || sample.iter().flat_map(move |unit| unit.windows(n));
     let different: HashSet<&[String]> = grams().collect();
     different.len() as f64 / grams().count().max(1) as f64
 }

@@ -22,8 +22,8 @@ use syncabel_kb::{ConceptId, GroupId, Kb};
 
 use self::human::HumanText;
 use self::similar::{NearDuplicates, Sketch, hash_words, nearness};
-pub(crate) use self::words::words;
-use self::words::{other_language, other_script};
+pub(crate) use self::words::words as words_of_text;
+use self::words::{other_language, other_script, words};
 
 /// The filters of an experiment; one that is left out is off. `filters: all` switches on every one of them with its defaults.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
