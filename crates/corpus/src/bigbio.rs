@@ -180,8 +180,8 @@ fn records(text: &str, path: &Path) -> Result<Vec<(Record, usize)>, Error> {
         let lines: Vec<&str> = text.lines().collect();
         let one_a_line = records.len() + 2 == lines.len();
         let line = |(i, record): (usize, Record)| {
-            let id = serde_json::to_string(record.name()).unwrap_or_default();
-            let here = one_a_line && lines[i + 1].contains(&id);
+            let whole = |line: &str| line.starts_with('{') && line.contains(record.name());
+            let here = one_a_line && whole(lines[i + 1].trim_start());
             (record, if here { i + 2 } else { 0 })
         };
         records.into_iter().enumerate().map(line).collect()
@@ -418,7 +418,9 @@ mod tests {
     #[test]
     fn no_line_is_told_where_none_is_right() {
         let good = TWO.replace('\n', "");
-        let bad = good.replace("\"7\"", "\"8\"").replace("goutte", "gouttes");
+        let bad = good
+            .replace("\"document_id\":7", "\"document_id\":8")
+            .replace("goutte", "gouttes");
         let refusal = |text: String| {
             let error = read_text(&text, &ReadOptions::default()).unwrap_err();
             error.to_string()

@@ -101,7 +101,7 @@ fn synth(config: &Experiment) -> Check {
             "is 0; say how many sentences each concept gets, at least 1",
         );
     }
-    if let SynthConfig::Import { files } = synth {
+    if let SynthConfig::Import { files, .. } = synth {
         ensure(
             !files.is_empty(),
             "synth.files",
