@@ -1,9 +1,11 @@
 //! How fast and how big: 64 requests in flight, thousands of concepts a second, hundreds of thousands in one ledger.
 //!
-//! The limits asserted are those promised; the figures go to stderr (`--nocapture`).
+//! The promises are for two idle cores. Tests share theirs, so what is asserted is processor time: what two cores give in
+//! the time promised. The figures go to stderr (`--nocapture`).
 
 mod common;
 
+use std::sync::Mutex;
 use std::time::{Duration, Instant};
 
 use common::{Concepts, client, obey, options};
@@ -18,8 +20,24 @@ fn resident_mib() -> Option<u64> {
     Some(kib / 1024)
 }
 
+/// One test at a time: both count the processor time of the whole process.
+static ALONE: Mutex<()> = Mutex::new(());
+
+/// Processor time of this process, in seconds.
+fn processor_s() -> f64 {
+    let mut time = libc::timespec {
+        tv_sec: 0,
+        tv_nsec: 0,
+    };
+    // SAFETY: a plain system call that fills the structure it is given.
+    let result = unsafe { libc::clock_gettime(libc::CLOCK_PROCESS_CPUTIME_ID, &mut time) };
+    assert_eq!(result, 0);
+    time.tv_sec as f64 + time.tv_nsec as f64 / 1e9
+}
+
 #[test]
 fn sixty_four_in_flight_and_two_thousand_a_second() {
+    let _alone = ALONE.lock().unwrap_or_else(|e| e.into_inner());
     // A server that takes 20 ms shows how many requests are in flight; one that answers at once, how fast the client is.
     let slow = FaultServer::start(Faults::none(), Duration::from_millis(20), obey);
     let dir = tempfile::tempdir().unwrap();
@@ -37,7 +55,7 @@ fn sixty_four_in_flight_and_two_thousand_a_second() {
     let fast = FaultServer::start(Faults::none(), Duration::ZERO, obey);
     let dir = tempfile::tempdir().unwrap();
     let ledger = Ledger::open(dir.path(), "test").unwrap();
-    let start = Instant::now();
+    let (start, before) = (Instant::now(), processor_s());
     let finished = run(
         &client(fast.url()),
         &ledger,
@@ -49,13 +67,16 @@ fn sixty_four_in_flight_and_two_thousand_a_second() {
     let rate = 20_000.0 / start.elapsed().as_secs_f64();
     eprintln!("{rate:.0} concepts a second with 64 in flight, server in the same process");
     assert_eq!(finished.pending, 0);
-    // The promise is 2,000 on two idle cores; tests share them.
-    assert!(rate > 500.0, "{rate}");
+    // 2,000 concepts in a second of two cores, client and server together.
+    let processor = processor_s() - before;
+    eprintln!("{processor:.1} s of processor time");
+    assert!(processor < 20_000.0 / 1_000.0, "{processor} s");
 }
 
 #[test]
 fn two_hundred_thousand_jobs_open_quickly_and_stay_small() {
     const JOBS: usize = 200_000;
+    let _alone = ALONE.lock().unwrap_or_else(|e| e.into_inner());
     let dir = tempfile::tempdir().unwrap();
     let ledger = Ledger::open(dir.path(), "test").unwrap();
     let jobs = Concepts { count: JOBS };
@@ -77,7 +98,7 @@ fn two_hundred_thousand_jobs_open_quickly_and_stay_small() {
     }
     drop(ledger);
     let before = resident_mib();
-    let start = Instant::now();
+    let (start, processor) = (Instant::now(), processor_s());
     let ledger = Ledger::open(dir.path(), "test").unwrap();
     let opened = start.elapsed();
     assert_eq!(ledger.totals().accepted as usize, JOBS);
@@ -92,8 +113,9 @@ fn two_hundred_thousand_jobs_open_quickly_and_stay_small() {
         resumed.as_secs_f64(),
         resident_mib()
     );
-    // Promised on idle cores: two seconds for each 100,000.
-    assert!(resumed < Duration::from_secs(12), "{resumed:?}");
+    // Two seconds of two cores for each 100,000.
+    let processor = processor_s() - processor;
+    assert!(processor < 8.0, "{processor} s");
     if let Some(mib) = resident_mib() {
         assert!(mib < 300, "{mib} MiB");
     }

@@ -19,7 +19,7 @@
 //!
 //! # Cost
 //! Opening reads and checks the answers and skips their texts; the requests are only looked at when somebody asks
-//! for them. In memory stay about 150 bytes for each job, no text.
+//! for them. In memory stay about 200 bytes for each job, no text.
 
 mod line;
 mod record;

@@ -83,8 +83,8 @@ pub(crate) fn lines_of(job: usize, text: &str) -> Vec<String> {
 
 pub(crate) fn client(url: &str) -> OpenAiClient {
     let config = OpenAiConfig {
-        timeout_s: 1,
-        connect_timeout_s: 1,
+        timeout_s: 3,
+        connect_timeout_s: 3,
         ..OpenAiConfig::new(url)
     };
     OpenAiClient::new(&config).unwrap()

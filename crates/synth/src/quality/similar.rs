@@ -12,8 +12,6 @@ const SHINGLE: usize = 3;
 
 /// MinHash signatures of the sentences kept so far, found again through locality-sensitive hashing: 12 bands of 4 rows,
 /// so a sentence of Jaccard similarity 0.8 to a kept one is looked at with a probability of 99.8 %, one of 0.5 with 54 %.
-///
-/// About 250 bytes a sentence.
 #[derive(Debug, Default)]
 pub(super) struct NearDuplicates {
     /// The low halves of the minima.
