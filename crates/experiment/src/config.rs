@@ -6,6 +6,7 @@
 
 use crate::error::ConfigError;
 use crate::overrides::{self, ARM, Arms, Cell};
+use crate::synthesis::{FilterChoice, OpenAiSynth};
 use crate::validate::{self, Refusal};
 use crate::yaml::{self, Step};
 use indexmap::IndexMap;
