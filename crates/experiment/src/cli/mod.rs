@@ -4,6 +4,7 @@
 mod corpus;
 mod eval;
 mod io;
+mod judge;
 mod kb;
 mod link;
 mod report;
@@ -45,6 +46,9 @@ enum Command {
     Link(link::Args),
     /// Score a prediction file.
     Eval(eval::Args),
+    /// Judge wrong answers: by language models, by the KB's hierarchy, by people.
+    #[command(subcommand)]
+    Judge(judge::Command),
     /// Make the report from the results, or draw an experiment's tables and figures again.
     Report(report::Args),
 }
@@ -64,6 +68,7 @@ impl Cli {
             Command::Train(args) => train::run(args),
             Command::Link(args) => link::run(args),
             Command::Eval(args) => eval::run(args),
+            Command::Judge(command) => judge::run(command),
             Command::Report(args) => report::run(args),
         }
     }
