@@ -387,7 +387,7 @@ mod tests {
             composite: 1,
             component_columns: 1,
             relation_lines: 1,
-            document_lines: vec![1, 8],
+            document_lines: vec![2, 8],
             ..ReadReport::default()
         };
         assert_eq!(report, expected);
