@@ -133,7 +133,7 @@ fn crossed(medic: &[String], count: usize) -> Vec<Vec<String>> {
     for (name, words) in words.iter().enumerate() {
         for (at, word) in words.iter().enumerate() {
             places
-                .entry(word)
+                .entry(*word)
                 .or_default()
                 .push((name as u32, at as u32));
         }
