@@ -279,7 +279,7 @@ fn structure(at: &Location, problem: &str) -> Error {
     }
 }
 
-/// One document as [`write`] writes it.
+/// One document as [`write()`] writes it.
 ///
 /// # Errors
 /// [`Error::NotRepresentable`], as there.
