@@ -3,6 +3,9 @@
 //! The model is a small random Llama with SmolLM2's vocabulary: what is measured is everything around the network (trie,
 //! softmax over 49 thousand tokens, beams) and the head; the layers of a real model come on top.
 //!
+//! `engine=..` are the CPU engine, in float32 and bfloat16, with beams and best-first; `engine=burn` the tensor library. Each
+//! prints its keys and values at their peak.
+//!
 //! `cargo bench -p syncabel-benches --bench guided_linking`
 
 mod shapes;
@@ -11,9 +14,9 @@ use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_m
 use shapes::{Pieces, VOCAB};
 use syncabel_corpus::marked::MarkedMention;
 use syncabel_corpus::{Gold, Language, Origin};
-use syncabel_decode::{LinkOptions, Linker, LlamaSteps, SearchOptions, Trie};
+use syncabel_decode::{LinkOptions, Linker, LlamaSteps, SearchOptions, Strategy, Trie};
 use syncabel_kb::Kb;
-use syncabel_model::{LlamaConfig, device};
+use syncabel_model::{LlamaConfig, Precision, device};
 
 /// Prompts of about the length of NCBI Disease's: 48 tokens.
 const SENTENCE: &str =
@@ -46,11 +49,53 @@ fn linking(c: &mut Criterion) {
             .expect("made for each other");
         group.throughput(Throughput::Elements(batch as u64));
         group.bench_function(
-            BenchmarkId::new(format!("beams={beams}"), format!("batch={batch}")),
+            BenchmarkId::new(
+                format!("engine=burn/beams={beams}"),
+                format!("batch={batch}"),
+            ),
             |b| {
                 b.iter(|| linker.link(&mentions).expect("the model holds every token"));
             },
         );
+    }
+    for (name, precision) in [("f32", Precision::F32), ("bf16", Precision::Bf16)] {
+        for (way, strategy, beams) in [
+            ("beam", Strategy::Beam, 5),
+            ("best_first", Strategy::BestFirst, 1),
+        ] {
+            for batch in [1, 16, 64] {
+                let mentions = mentions(&kb, batch);
+                let search = SearchOptions {
+                    strategy,
+                    beams,
+                    length_penalty: if strategy == Strategy::Beam { 1.0 } else { 0.0 },
+                    ..SearchOptions::default()
+                };
+                let options = LinkOptions {
+                    search,
+                    batch,
+                    ..LinkOptions::default()
+                };
+                let mut engine = model
+                    .engine(&config, precision)
+                    .expect("weights on the host");
+                let pool = Box::new(&mut engine);
+                let mut linker = Linker::with_pool(pool, &Pieces, &kb, Some(&trie), options)
+                    .expect("made for each other");
+                group.throughput(Throughput::Elements(batch as u64));
+                group.bench_function(
+                    BenchmarkId::new(
+                        format!("engine={name}/{way}={beams}"),
+                        format!("batch={batch}"),
+                    ),
+                    |b| {
+                        b.iter(|| linker.link(&mentions).expect("the model holds every token"));
+                    },
+                );
+                drop(linker);
+                eprintln!("keys and values: {} kB", engine.cache_bytes() / 1024);
+            }
+        }
     }
     group.finish();
 }

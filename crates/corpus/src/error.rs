@@ -204,8 +204,8 @@ pub enum Error {
         "{at}, mention {mention}: {group:?} (from label {label:?}) is no semantic group of the KB, which has {known}; map the label to a group, or set a default group"
     )]
     UnknownGroup {
-        /// The line of the document, or the document.
-        at: Location,
+        /// The line of the document, or the document. Boxed: errors travel by value.
+        at: Box<Location>,
         /// Mention id.
         mention: String,
         /// The mention's label.
@@ -241,7 +241,7 @@ impl Error {
     /// An unknown group with its place in a file instead of its document.
     pub(crate) fn at(mut self, place: Location) -> Self {
         if let Error::UnknownGroup { at, .. } = &mut self {
-            *at = place;
+            **at = place;
         }
         self
     }

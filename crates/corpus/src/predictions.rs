@@ -184,7 +184,7 @@ impl Reader {
 
     /// Line at which the row read last began, from 1.
     pub fn line(&self) -> usize {
-        self.records.line()
+        self.records.row_line()
     }
 
     /// Column names, in file order.

@@ -67,7 +67,7 @@ pub fn read(path: &Path, options: &ReadOptions) -> Result<(Corpus, ReadReport), 
 pub fn write(corpus: &Corpus, path: &Path) -> Result<(), Error> {
     let mut file = NewFile::create(path)?;
     for document in &corpus.documents {
-        let block = block_text(document)?;
+        let block = block(document)?;
         file.write_all(block.as_bytes()).map_err(Error::io(path))?;
     }
     file.finish()
@@ -279,7 +279,11 @@ fn structure(at: &Location, problem: &str) -> Error {
     }
 }
 
-fn block_text(document: &Document) -> Result<String, Error> {
+/// One document as [`write()`] writes it.
+///
+/// # Errors
+/// [`Error::NotRepresentable`], as there.
+pub fn block(document: &Document) -> Result<String, Error> {
     let refuse = |what: String| Error::NotRepresentable {
         document: document.id.clone(),
         format: "PubTator",
@@ -387,7 +391,7 @@ mod tests {
             composite: 1,
             component_columns: 1,
             relation_lines: 1,
-            document_lines: vec![1, 8],
+            document_lines: vec![2, 8],
             ..ReadReport::default()
         };
         assert_eq!(report, expected);

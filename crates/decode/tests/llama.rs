@@ -5,10 +5,10 @@ mod common;
 
 use common::{GROUP, SPECIAL, letters, strings, trie};
 use syncabel_decode::{
-    Constraint, Hypothesis, LlamaSteps, Query, SearchOptions, StepModel, Trie, beam_search,
-    log_normalizer,
+    Constraint, Hypothesis, LlamaSteps, Query, SearchOptions, StepModel, Strategy, Trie,
+    beam_search, log_normalizer, search as search_pool,
 };
-use syncabel_model::{Llama, LlamaConfig, device};
+use syncabel_model::{Llama, LlamaConfig, Precision, device};
 
 const VOCAB: usize = 40;
 
@@ -123,6 +123,79 @@ fn a_narrow_beam_in_any_company_gives_the_same_names_and_true_scores() {
                 "{} {exact}",
                 found.sum_log_prob
             );
+        }
+    }
+}
+
+/// The engine's answers, best-first or by beams.
+fn pooled(
+    trie: &Trie,
+    queries: &[Query],
+    options: &SearchOptions,
+    open: usize,
+) -> Vec<Vec<Hypothesis>> {
+    let (model, config) = llama();
+    let mut engine = model.engine(&config, Precision::F32).unwrap();
+    let mut found = vec![Vec::new(); queries.len()];
+    let mut done = |query: usize, answers| found[query] = answers;
+    let guided = Constraint::Guided(trie);
+    search_pool(
+        &mut engine,
+        queries,
+        guided,
+        SPECIAL,
+        options,
+        open,
+        &mut done,
+    )
+    .unwrap();
+    assert_eq!(engine.blocks_in_use(), 0);
+    found
+}
+
+#[test]
+fn the_cpu_engine_finds_what_the_tensor_library_finds() {
+    let trie = trie(&[names()]);
+    for beams in [1, 3, names().len()] {
+        let options = SearchOptions {
+            beams,
+            ..SearchOptions::default()
+        };
+        let expected = search(&trie, &queries(), &options);
+        for open in [1, 3, 7] {
+            let found = pooled(&trie, &queries(), &options, open);
+            for (found, expected) in found.iter().zip(&expected) {
+                assert_eq!(found.len(), expected.len());
+                for (found, expected) in found.iter().zip(expected) {
+                    assert_eq!(found.tokens, expected.tokens);
+                    assert!((found.score - expected.score).abs() < 1e-4);
+                }
+            }
+        }
+    }
+}
+
+#[test]
+fn best_first_over_the_engine_finds_the_best_of_all_names() {
+    let trie = trie(&[names()]);
+    for length_penalty in [0.0, 1.0] {
+        let everything = SearchOptions {
+            beams: names().len(),
+            length_penalty,
+            ..SearchOptions::default()
+        };
+        let all = search(&trie, &queries(), &everything);
+        let options = SearchOptions {
+            strategy: Strategy::BestFirst,
+            beams: 3,
+            ..everything
+        };
+        let found = pooled(&trie, &queries(), &options, 4);
+        for (found, all) in found.iter().zip(&all) {
+            for (found, expected) in found.iter().zip(&all[..3]) {
+                assert_eq!(found.tokens, expected.tokens);
+                assert!((found.score - expected.score).abs() < 1e-4);
+            }
         }
     }
 }

@@ -258,7 +258,9 @@ proptest! {
             .map(|&(kind, length)| (0..length).map(|i| if i < 25 { (kind * 9 + i) as u32 % 61 } else { draw(61) as u32 }).collect())
             .collect();
         for _ in 0..passes {
-            let mut asked: Vec<(usize, Option<u32>, Vec<u32>, Vec<u32>)> = Vec::new();
+            /// Mention, state, what it has read, what it is to read.
+            type Asked = (usize, Option<u32>, Vec<u32>, Vec<u32>);
+            let mut asked: Vec<Asked> = Vec::new();
             for (mention, state, history) in &known {
                 if draw(2) == 0 {
                     let tokens: Vec<u32> = (0..1 + draw(20)).map(|_| draw(61) as u32).collect();

@@ -133,12 +133,14 @@ fn is_bad_input(cause: &(dyn std::error::Error + 'static)) -> bool {
             ),
         };
     }
+    if let Some(syncabel_eval::Error::Judge(e)) = cause.downcast_ref::<syncabel_eval::Error>() {
+        return is_bad_request(e);
+    }
     if let Some(e) = cause.downcast_ref::<syncabel_eval::Error>() {
         return !matches!(
             e,
             syncabel_eval::Error::Io { .. }
                 | syncabel_eval::Error::Draw { .. }
-                | syncabel_eval::Error::Judge(_)
                 | syncabel_eval::Error::Corpus(syncabel_corpus::Error::Io { .. })
         );
     }

@@ -98,7 +98,10 @@ impl Cell {
         let last = |(path, _): &&(String, Value)| path.rsplit('.').next() == Some(axis);
         let mut settings = self.settings.iter();
         let hit = settings.clone().find(exact).or_else(|| settings.find(last));
-        hit.map(|(_, value)| plain(value))
+        hit.map(|(_, value)| match value {
+            Value::String(text) => text.clone(),
+            other => plain(other),
+        })
     }
 }
 

@@ -588,3 +588,84 @@ fn models() {
     sandbox.write("m/tokenizer.json", "{}");
     link().refused(&["config.json", "bert"]);
 }
+
+#[test]
+fn judging() {
+    let sandbox = Sandbox::new();
+    let row = |start: u32, code: &str, human: &str, model: &str| {
+        format!(
+            "d{start}\tDisorders\t{start}\t{}\tabc\tD1\t{code}\t{human}\t{model}\n",
+            start + 3
+        )
+    };
+    sandbox.write(
+        "p.tsv",
+        format!("{HEADER}\tHuman_Evaluation\tMine\n")
+            + &row(0, "D2", "EXACT", "EXACT")
+            + &row(1, "D3", "BROAD", "EXACT")
+            + &row(2, "D1", "", "STRICT"),
+    );
+    let text = sandbox
+        .run(&[
+            "judge",
+            "agree",
+            "p.tsv",
+            "--with",
+            "Human_Evaluation",
+            "Mine",
+        ])
+        .ok();
+    assert!(
+        text.contains("Mine against Human_Evaluation: 1 of 2 agree (50.0 %)"),
+        "{text}"
+    );
+    sandbox
+        .run(&[
+            "judge",
+            "agree",
+            "p.tsv",
+            "--with",
+            "Human_Evaluation",
+            "Yours",
+        ])
+        .refused(&["Yours", "Mine"]);
+    sandbox
+        .run(&[
+            "judge", "sample", "p.tsv", "--out", "s.tsv", "--key", "k.json", "--size", "5",
+        ])
+        .ok();
+    let sample = std::fs::read_to_string(sandbox.path("s.tsv")).unwrap();
+    assert_eq!(sample.lines().count(), 3, "two wrong answers: {sample}");
+    assert!(
+        sample.lines().next().unwrap().ends_with("Human_Evaluation") && !sample.contains("EXACT")
+    );
+    build_kb(&sandbox, TERMS).ok();
+    sandbox
+        .run(&[
+            "judge",
+            "hierarchy",
+            "p.tsv",
+            "--kb",
+            "terms.kb",
+            "--out",
+            "h.tsv",
+        ])
+        .refused(&["terms.kb", "parent"]);
+    sandbox
+        .run(&[
+            "judge",
+            "run",
+            "p.tsv",
+            "--url",
+            "http://127.0.0.1:9/v1",
+            "--model",
+            "m",
+            "--ledger",
+            "l",
+            "--out",
+            "j.tsv",
+            "--api-key-env",
+            "NO_SUCH_VARIABLE_SET",
+        ])
+        .refused(&["NO_SUCH_VARIABLE_SET"]);
+}

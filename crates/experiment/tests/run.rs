@@ -303,6 +303,7 @@ fn the_commands_work_together() {
     with_trie("terms.kb").ok();
     with_trie("fewer.kb").refused(&["names.trie: ", "another knowledge base"]);
 
+    linking_in_every_form(&sandbox, checkpoint);
     let eval = sandbox
         .run(&[
             "eval",
@@ -318,4 +319,103 @@ fn the_commands_work_together() {
     assert_eq!(eval["recall_at_1"], 1.0);
     assert_eq!(eval["gold_not_in_kb"], 0);
     assert_eq!(eval["seen"]["rows"], 2);
+}
+
+/// Formats, searches and calibration of `link`, with a model that knows its few names.
+fn linking_in_every_form(sandbox: &Sandbox, checkpoint: &str) {
+    let link = |more: &[&str]| {
+        let fixed = ["--model", checkpoint, "--kb", "terms.kb"];
+        sandbox.run(&[&["link"], more, &fixed[..]].concat())
+    };
+    let read = |name: &str| std::fs::read_to_string(sandbox.path(name)).unwrap();
+    link(&[
+        "test.jsonl",
+        "--to",
+        "jsonl",
+        "--out",
+        "linked.jsonl",
+        "--trie",
+        "names.trie",
+    ])
+    .ok();
+    let lines = read("linked.jsonl");
+    assert_eq!(lines.lines().count(), 2);
+    let torn: String = lines.chars().take(lines.len() - 9).collect();
+    sandbox.write("linked.jsonl", torn);
+    let resume = [
+        "test.jsonl",
+        "--to",
+        "jsonl",
+        "--out",
+        "linked.jsonl",
+        "--resume",
+    ];
+    link(&[&resume[..], &["--trie", "names.trie"]].concat()).ok();
+    assert_eq!(read("linked.jsonl"), lines);
+    let stats = sandbox.run(&["trie", "inspect", "names.trie"]).ok();
+    assert!(stats.contains("forced tokens"), "{stats}");
+
+    // The best name exactly, whichever way it is asked for.
+    let code = |line: &str| {
+        let row: serde_json::Value = serde_json::from_str(line).unwrap();
+        row["predicted_code"].as_str().unwrap().to_owned()
+    };
+    let beam: Vec<String> = lines.lines().map(code).collect();
+    for more in [
+        &["--search", "best-first"][..],
+        &[
+            "--search",
+            "best-first",
+            "--scoring",
+            "local",
+            "--concepts",
+            "sum",
+        ],
+        &["--precision", "bf16", "--batch", "1"],
+    ] {
+        let out = link(&[&["test.jsonl", "--to", "jsonl"], more].concat()).ok();
+        assert_eq!(out.lines().map(code).collect::<Vec<_>>(), beam, "{more:?}");
+    }
+
+    let blocks = link(&["test.jsonl", "--to", "pubtator"]).ok();
+    assert!(
+        blocks.contains("|t|") && blocks.contains(&beam[0]),
+        "{blocks}"
+    );
+    let explained = link(&["test.jsonl", "--explain"]).ok();
+    assert!(
+        explained.contains(&beam[0]) && explained.contains('*'),
+        "{explained}"
+    );
+
+    let row: serde_json::Value = serde_json::from_str(lines.lines().next().unwrap()).unwrap();
+    sandbox.write(
+        "marked.txt",
+        format!("\n{}\n", row["sentence"].as_str().unwrap()),
+    );
+    let marked = link(&["marked.txt", "--format", "marked", "--to", "jsonl"]).ok();
+    assert_eq!(code(marked.trim()), beam[0]);
+    sandbox.write("marked.txt", "no mention here\n");
+    link(&["marked.txt", "--format", "marked"]).refused(&["marked.txt:1", "[mention]{group}"]);
+    link(&["-"]).refused(&["--format"]);
+    link(&["test.jsonl", "--free", "--search", "best-first"]).refused(&["strategy", "beam"]);
+
+    let report = sandbox
+        .run(&["calibrate", "linked.tsv", "--out", "calibration.json"])
+        .ok();
+    assert!(report.contains("error_after"), "{report}");
+    let sure = [
+        "test.jsonl",
+        "--to",
+        "jsonl",
+        "--calibration",
+        "calibration.json",
+    ];
+    let out = link(&[&sure[..], &["--min-prob", "1"]].concat()).ok();
+    assert!(
+        out.lines()
+            .all(|line| code(line) == "NIL" || line.contains("\"probability\":1.0"))
+    );
+    sandbox.write("calibration.json", "{}");
+    link(&sure).refused(&["calibration.json"]);
 }

@@ -5,7 +5,8 @@ use std::sync::Arc;
 use syncabel_engine::{Engine, Precision, Shape, Weights};
 
 use crate::checkpoint::with_files;
-use crate::{Error, LlamaConfig, ModelSource, TextTokenizer, rope_tables};
+use crate::weights::tensors;
+use crate::{Error, Llama, LlamaConfig, ModelSource, TextTokenizer, rope_tables};
 
 /// A model with everything needed to link with it on the CPU, without a tensor library.
 #[derive(Debug)]
@@ -39,6 +40,25 @@ pub fn load_cpu(source: &ModelSource, precision: Precision) -> Result<CpuModel, 
             tokenizer,
         })
     })
+}
+
+impl Llama {
+    /// The same network for the CPU engine, its weights copied.
+    ///
+    /// # Errors
+    /// [`Error::Execution`] if the device does not hand out the weights.
+    pub fn engine(&self, config: &LlamaConfig, precision: Precision) -> Result<Engine, Error> {
+        let all = tensors(self);
+        let mut read = |name: &str, _: &[usize]| {
+            let found = all.iter().find(|(spec, _)| spec.name == name);
+            let (_, parameter) = found.expect("the network has the tensors of its layout");
+            parameter.file_values()
+        };
+        let weights = Weights::read(shape(config), precision, &mut read)?;
+        let own = config.clone();
+        let rope = move |positions| rope_tables(&own, positions);
+        Ok(Engine::new(Arc::new(weights), Box::new(rope)))
+    }
 }
 
 /// The sizes that the engine needs.

@@ -170,7 +170,7 @@ fn named_group(label: &str, kb: &Kb) -> Option<GroupId> {
 
 fn known(doc: &Document, mention: &Mention, group: &str, kb: &Kb) -> Result<GroupId, Error> {
     kb.group_id(group).ok_or_else(|| Error::UnknownGroup {
-        at: Location::document(&doc.id),
+        at: Box::new(Location::document(&doc.id)),
         mention: mention.id.clone(),
         label: mention.label.clone(),
         group: group.to_owned(),

@@ -70,7 +70,7 @@ impl Records {
         Location::line(&self.path, self.row_line)
     }
 
-    pub(super) fn line(&self) -> usize {
+    pub(super) fn row_line(&self) -> usize {
         self.row_line
     }
 

@@ -1,8 +1,11 @@
-//! The judge's protocol: what needs no question, the question, and what an answer comes to (paper, section 8.1 of the facts).
+//! The judge's protocol: what needs no question, the question, and what an answer comes to (paper, LLM as a judge).
 //!
-//! 1. Codes equal: STRICT. 2. No answer: NO_RELATION. 3. Composite gold and every predicted code is part of it: PARTIAL.
-//! 4. A predicted concept without a name: NO_RELATION. 5. Otherwise a language model chooses EXACT, BROAD, NARROW or
-//! NO_RELATION; an answer that is none of these counts as NO_RELATION, and is counted.
+//! 1. Codes equal: STRICT.
+//! 2. No answer: NO_RELATION.
+//! 3. Composite gold and every predicted code is part of it: PARTIAL.
+//! 4. A predicted concept without a name: NO_RELATION.
+//! 5. Otherwise a language model chooses EXACT, BROAD, NARROW or NO_RELATION; an answer that is none of these counts as
+//!    NO_RELATION, and is counted.
 
 use serde_json::Value;
 use syncabel_corpus::Language;

@@ -25,7 +25,9 @@ pub struct SampleRow {
 /// others); within a group rows are drawn at random, and the order of the whole is random, so that neither group nor system
 /// can be told from the place. Same systems, same seed: same sample.
 pub fn draw_sample(systems: &[(&[Prediction], &Scored)], size: usize, seed: u64) -> Vec<SampleRow> {
-    let mut wrong: BTreeMap<&str, BTreeMap<(&str, u32, u32, &str), SampleRow>> = BTreeMap::new();
+    /// Document, first and last character, predicted code.
+    type Answer<'a> = (&'a str, u32, u32, &'a str);
+    let mut wrong: BTreeMap<&str, BTreeMap<Answer<'_>, SampleRow>> = BTreeMap::new();
     for (system, (predictions, scored)) in systems.iter().enumerate() {
         for outcome in scored.outcomes.iter().filter(|o| !o.correct) {
             let row = &predictions[outcome.row as usize];

@@ -397,7 +397,9 @@ mod tests {
         let addresses = page.match_indices("http");
         let namespace = "http://www.w3.org/";
         assert!(
-            addresses.clone().all(|(at, _)| page[at..].starts_with(namespace)),
+            addresses
+                .clone()
+                .all(|(at, _)| page[at..].starts_with(namespace)),
             "no network"
         );
         let json = page

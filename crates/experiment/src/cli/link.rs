@@ -1,31 +1,48 @@
 //! `syncabel link`: mentions to concepts.
 
-use super::io::read_corpus;
-use crate::config::LinkConfig;
+mod explain;
+mod sink;
+mod source;
+
+use crate::config::{LinkConfig, LinkPrecision};
 use crate::error::BadInput;
 use crate::marking;
 use crate::progress;
 use anyhow::{Context, Result};
+use sink::Sink;
+use source::{Input, Item};
 use std::collections::BTreeMap;
 use std::io::{BufWriter, Write};
 use std::path::{Path, PathBuf};
-use syncabel_corpus::marked::{self, AbbreviationStep, GroupRule, MarkOptions, MarkedMention};
-use syncabel_corpus::predictions::{Prediction, TsvWriter, read_tsv};
-use syncabel_decode::{LinkModel, Trie};
+use std::time::{Duration, Instant};
+use syncabel_corpus::marked::{AbbreviationStep, GroupRule, MarkOptions, MarkedMention};
+use syncabel_decode::{
+    Calibration, ConceptRule, LinkModel, LinkOptions, Linker, Scoring, Strategy, Trie,
+};
 use syncabel_kb::{Digest, Kb};
-use syncabel_model::{ModelSource, Precision, TextTokenizer};
+use syncabel_model::{ModelSource, TextTokenizer};
+
+/// Mentions that are read, linked and written together, at least; what an interruption can cost.
+const WINDOW: usize = 512;
+
+/// Larger trie files are opened without reading all of them.
+const VERIFIED_BYTES: usize = 64 << 20;
+
+/// Without a terminal to draw on, progress is told this often.
+const TOLD_EVERY: Duration = Duration::from_secs(30);
 
 /// Links the mentions of a corpus to concepts of a KB.
 ///
 /// Mention spans and their semantic group (or entity type, see --group) are given; finding mentions is not part of this
-/// program. Answers are written in input order; an interrupted run continues with --resume.
+/// program. Answers are written in input order, as soon as they are there; an interrupted run continues with --resume.
+/// JSON Lines and marked sentences are read and written as a stream, in bounded memory.
 #[derive(Debug, clap::Args)]
 #[command(
     after_help = "Example: syncabel link notes.jsonl --model \"$(syncabel train my_experiment.yaml)\" --kb terms.kb --out linked.tsv\n\n\
                   The run.json of every finished cell (runs/EXPERIMENT/cells/CELL/run.json) names its checkpoint, KB and trie."
 )]
 pub(super) struct Args {
-    /// Corpus file with mentions.
+    /// Corpus file with mentions, or a file of marked sentences (--format marked); `-` for standard input.
     input: PathBuf,
     /// Model: a folder in Hugging Face layout or a GGUF file.
     #[arg(long)]
@@ -40,10 +57,16 @@ pub(super) struct Args {
     /// Prediction file to write; stdout where left out.
     #[arg(long)]
     out: Option<PathBuf>,
-    /// tsv (prediction file) or jsonl (one prediction a line).
-    #[arg(long, default_value = "tsv", value_parser = ["tsv", "jsonl"])]
+    /// tsv (prediction file), jsonl (one prediction a line) or pubtator (documents with the predicted codes; those without
+    /// mentions are left out).
+    #[arg(long, default_value = "tsv", value_parser = ["tsv", "jsonl", "pubtator"])]
     to: String,
-    /// Format of the input; guessed from its name where left out.
+    /// Print, for people, the best names of every mention with scores, concept, definition and tokens; a star marks
+    /// tokens that the trie forced. Takes the place of predictions on stdout.
+    #[arg(long)]
+    explain: bool,
+    /// Format of the input: that of a corpus, or `marked` for one `... [mention]{group} ...` a line; guessed from the
+    /// file where left out.
     #[arg(long)]
     format: Option<String>,
     /// What `|` and `+` mean in a PubTator input: explicit, ncbi_disease or bc5cdr.
@@ -63,7 +86,31 @@ pub(super) struct Args {
     /// where its folder says so, else all.
     #[arg(long, value_name = "CHARS")]
     max_context_chars: Option<usize>,
-    /// Beams.
+    /// beam (the paper's) or best-first (the best names exactly, usually for less work).
+    #[arg(long, default_value = "beam", value_parser = ["beam", "best-first"])]
+    search: String,
+    /// What a token costs: full (among all tokens, the paper's) or local (among those that the trie allows).
+    #[arg(long, default_value = "full", value_parser = ["full", "local"])]
+    scoring: String,
+    /// Exponent of the length by which log-probabilities are divided; left out: 1 for beam, 0 for best-first.
+    #[arg(long)]
+    length_penalty: Option<f32>,
+    /// What is predicted: the concept of the best name, or the one whose names are most probable together (sum).
+    #[arg(long, default_value = "best", value_parser = ["best", "sum"])]
+    concepts: String,
+    /// Concept names that one answer may hold.
+    #[arg(long, default_value_t = 1)]
+    max_answers: usize,
+    /// A calibration file of `syncabel calibrate`: fills the column Probability.
+    #[arg(long, value_name = "JSON")]
+    calibration: Option<PathBuf>,
+    /// Answers that are less probable become NIL.
+    #[arg(long, requires = "calibration")]
+    min_prob: Option<f64>,
+    /// How weights are kept on CPUs: f32, or bf16 (half the memory; faster with AMX or AVX512-BF16).
+    #[arg(long, default_value = "f32")]
+    precision: LinkPrecision,
+    /// Beams, or with best-first the number of names.
     #[arg(long, default_value_t = 5)]
     beams: usize,
     /// Mentions decoded together.
@@ -72,7 +119,7 @@ pub(super) struct Args {
     /// Let the model write any text instead of names of the KB.
     #[arg(long)]
     free: bool,
-    /// auto, flex, tch or cuda.
+    /// auto, cpu, tch or cuda.
     #[arg(long, default_value = "auto")]
     device: String,
     /// Continue a prediction file that was interrupted.
@@ -82,63 +129,211 @@ pub(super) struct Args {
 
 pub(super) fn run(args: Args) -> Result<()> {
     let kb = Kb::open(&args.kb)?;
-    let mentions = mentions(&args, &kb)?;
-    let done = match &args.out {
-        Some(out) if args.resume && out.is_file() => already_linked(out, &mentions)?,
-        _ => 0,
-    };
+    let input = args.input();
+    let options = args.options()?;
+    let mut mentions = input.mentions(&kb, mark_options(&args)?)?;
+    let (mut sink, done) = args.sink(&mut mentions)?;
+    let mut meter = Meter::new(input.count()?, done);
     let source = model_source(&args.model)?;
-    let mut model = LinkModel::load(&source, &args.device, Precision::F32)?;
+    let mut model = LinkModel::load(&source, &args.device, args.precision.into())?;
     let trie = (!args.free)
         .then(|| open_or_build_trie(args.trie.as_deref(), &kb, model.tokenizer()))
         .transpose()?;
-    let link = LinkConfig {
-        guided: !args.free,
-        beams: args.beams,
-        batch: args.batch,
-        ..LinkConfig::default()
-    };
-    let mut linker = model.linker(&kb, trie.as_ref(), link.options())?;
-    let mut sink = Sink::open(&args, done > 0)?;
-    let bar = progress::bar(mentions.len() as u64, "mentions").with_prefix("link");
-    bar.inc(done as u64);
-    for piece in mentions[done..].chunks(4 * args.batch.max(1)) {
-        for prediction in linker.link(piece)? {
-            sink.write(&prediction)?;
+    let mut linker = model.linker(&kb, trie.as_ref(), options)?;
+    let window = WINDOW.max(16 * args.batch);
+    loop {
+        let items = mentions
+            .by_ref()
+            .take(window)
+            .collect::<Result<Vec<Item>>>()?;
+        if items.is_empty() {
+            break;
         }
-        sink.flush()?;
-        bar.inc(piece.len() as u64);
+        link(
+            &mut linker,
+            &items,
+            sink.as_mut(),
+            args.explain.then_some(&kb),
+        )?;
+        meter.add(items.len() as u64);
     }
-    bar.finish_and_clear();
-    sink.finish()
+    meter.finish();
+    sink.map_or(Ok(()), Sink::finish)
+}
+
+/// Links some mentions and writes their answers.
+fn link(
+    linker: &mut Linker<'_>,
+    items: &[Item],
+    mut sink: Option<&mut Sink>,
+    explain: Option<&Kb>,
+) -> Result<()> {
+    let mentions: Vec<MarkedMention> = items.iter().map(|item| item.mention.clone()).collect();
+    let linked = match explain {
+        None => {
+            let plain = linker.link(&mentions)?.into_iter();
+            plain
+                .map(|prediction| (prediction, None))
+                .collect::<Vec<_>>()
+        }
+        Some(_) => {
+            let explained = linker.link_explained(&mentions)?.into_iter();
+            explained
+                .map(|(prediction, why)| (prediction, Some(why)))
+                .collect()
+        }
+    };
+    let mut out = BufWriter::new(std::io::stdout().lock());
+    for ((prediction, why), item) in linked.iter().zip(items) {
+        if let Some(sink) = &mut sink {
+            sink.write(prediction, item.document.as_ref())?;
+        }
+        if let (Some(kb), Some(why)) = (explain, why) {
+            explain::write(&mut out, kb, prediction, why)?;
+        }
+    }
+    out.flush()?;
+    sink.map_or(Ok(()), Sink::flush)
+}
+
+impl Args {
+    fn input(&self) -> Input {
+        Input {
+            path: self.input.clone(),
+            format: self.format.clone(),
+            rules: self.rules.clone(),
+            language: self.language.clone(),
+        }
+    }
+
+    fn options(&self) -> Result<LinkOptions> {
+        let config = LinkConfig {
+            guided: !self.free,
+            beams: self.beams,
+            batch: self.batch,
+            max_answers: self.max_answers,
+            strategy: match self.search.as_str() {
+                "best-first" => Strategy::BestFirst,
+                _ => Strategy::Beam,
+            },
+            scoring: match self.scoring.as_str() {
+                "local" => Scoring::Local,
+                _ => Scoring::Full,
+            },
+            concepts: match self.concepts.as_str() {
+                "sum" => ConceptRule::SummedNames,
+                _ => ConceptRule::BestName,
+            },
+            length_penalty: self.length_penalty,
+            ..LinkConfig::default()
+        };
+        let calibration = self
+            .calibration
+            .as_deref()
+            .map(read_calibration)
+            .transpose()?;
+        Ok(LinkOptions {
+            calibration,
+            min_probability: self.min_prob,
+            ..config.options()
+        })
+    }
+
+    /// Where predictions go, the mentions that are there already skipped; nowhere if only a person reads.
+    fn sink(&self, mentions: &mut source::Mentions<'_>) -> Result<(Option<Sink>, u64)> {
+        match &self.out {
+            Some(out) if self.resume && out.is_file() => {
+                let (sink, done) = Sink::resume(out, &self.to, mentions)?;
+                Ok((Some(sink), done))
+            }
+            None if self.explain => Ok((None, 0)),
+            out => Ok((Some(Sink::create(out.as_deref(), &self.to)?), 0)),
+        }
+    }
+}
+
+fn read_calibration(path: &Path) -> Result<Calibration> {
+    let text = std::fs::read_to_string(path).with_context(|| path.display().to_string())?;
+    serde_json::from_str(&text).map_err(|e| {
+        let message = format!("{}: no calibration file: {e}", path.display());
+        BadInput(message).into()
+    })
+}
+
+/// Tells how far it is: a bar where there is a terminal, else a line now and then.
+struct Meter {
+    bar: indicatif::ProgressBar,
+    total: Option<u64>,
+    before: u64,
+    done: u64,
+    started: Instant,
+    told: Instant,
+}
+
+impl Meter {
+    fn new(total: Option<u64>, done: u64) -> Self {
+        let bar = progress::bar(total.unwrap_or(0), "mentions").with_prefix("link");
+        bar.inc(done);
+        let now = Instant::now();
+        Self {
+            bar,
+            total,
+            before: done,
+            done,
+            started: now,
+            told: now,
+        }
+    }
+
+    fn rate(&self) -> f64 {
+        (self.done - self.before) as f64 / self.started.elapsed().as_secs_f64().max(1e-9)
+    }
+
+    fn add(&mut self, count: u64) {
+        self.done += count;
+        self.bar.inc(count);
+        if self.bar.is_hidden() && self.told.elapsed() >= TOLD_EVERY {
+            self.told = Instant::now();
+            let rate = self.rate();
+            match self.total {
+                Some(total) => {
+                    let left = total.saturating_sub(self.done) as f64 / rate;
+                    tracing::info!(
+                        "{} of {total} mentions, {rate:.1} a second, {left:.0} s left",
+                        self.done
+                    );
+                }
+                None => tracing::info!("{} mentions, {rate:.1} a second", self.done),
+            }
+        }
+    }
+
+    fn finish(self) {
+        self.bar.finish_and_clear();
+        tracing::info!(
+            "{} mentions linked in {:.1} s, {:.1} a second",
+            self.done - self.before,
+            self.started.elapsed().as_secs_f64(),
+            self.rate()
+        );
+    }
 }
 
 fn open_or_build_trie(path: Option<&Path>, kb: &Kb, tokenizer: &TextTokenizer) -> Result<Trie> {
     if let Some(path) = path.filter(|p| p.exists()) {
         let tokenizer: Digest = tokenizer.digest().parse()?;
-        return Trie::open(path, kb.digest(), &tokenizer)
-            .with_context(|| path.display().to_string());
+        let trie = Trie::open(path, kb.digest(), &tokenizer)
+            .with_context(|| path.display().to_string())?;
+        if trie.as_bytes().len() <= VERIFIED_BYTES {
+            trie.verify(path)?;
+        }
+        return Ok(trie);
     }
     let trie = Trie::for_tokenizer(kb, tokenizer)?;
     if let Some(path) = path {
         trie.write(path)?;
     }
     Ok(trie)
-}
-
-fn mentions(args: &Args, kb: &Kb) -> Result<Vec<MarkedMention>> {
-    let corpus = read_corpus(
-        &args.input,
-        args.format.as_deref(),
-        args.rules.as_deref(),
-        args.language.as_deref(),
-    )?;
-    let options = mark_options(args)?;
-    let mut all = Vec::new();
-    for document in &corpus.documents {
-        all.extend(marked::mark(document, Some(kb), &options)?);
-    }
-    Ok(all)
 }
 
 /// What the model was trained with, changed by what the command line says.
@@ -185,59 +380,5 @@ fn model_source(path: &Path) -> Result<ModelSource> {
     } else {
         let message = "is neither a folder with config.json and model.safetensors nor a .gguf file";
         Err(BadInput(format!("{} {message}", path.display())).into())
-    }
-}
-
-/// Rows of an interrupted file, after a torn last row was dropped; they must be the first mentions of this input.
-fn already_linked(out: &Path, mentions: &[MarkedMention]) -> Result<usize> {
-    TsvWriter::append(out, &[])?.0.finish()?;
-    let rows = read_tsv(out)?;
-    let same = |(row, mention): (&Prediction, &MarkedMention)| {
-        row.filename == mention.document && row.mention_id == mention.mention_id
-    };
-    if rows.len() > mentions.len() || !rows.iter().zip(mentions).all(same) {
-        let message = "holds answers for another input; choose another --out or leave out --resume";
-        return Err(BadInput(format!("{} {message}", out.display())).into());
-    }
-    Ok(rows.len())
-}
-
-/// Where answers go.
-enum Sink {
-    Tsv(TsvWriter),
-    Json(Box<dyn Write>),
-}
-
-impl Sink {
-    fn open(args: &Args, append: bool) -> Result<Self> {
-        let stdout = || -> Box<dyn Write> { Box::new(BufWriter::new(std::io::stdout())) };
-        Ok(match (&args.out, args.to.as_str()) {
-            (Some(path), "tsv") if append => Sink::Tsv(TsvWriter::append(path, &[])?.0),
-            (Some(path), "tsv") => Sink::Tsv(TsvWriter::create(path, &[])?),
-            (None, "tsv") => Sink::Tsv(TsvWriter::create(Path::new("/dev/stdout"), &[])?),
-            (Some(path), _) => Sink::Json(Box::new(BufWriter::new(std::fs::File::create(path)?))),
-            (None, _) => Sink::Json(stdout()),
-        })
-    }
-
-    fn write(&mut self, prediction: &Prediction) -> Result<()> {
-        match self {
-            Sink::Tsv(writer) => Ok(writer.write(prediction)?),
-            Sink::Json(writer) => {
-                serde_json::to_writer(&mut *writer, prediction)?;
-                Ok(writer.write_all(b"\n")?)
-            }
-        }
-    }
-
-    fn flush(&mut self) -> Result<()> {
-        match self {
-            Sink::Tsv(writer) => Ok(writer.flush()?),
-            Sink::Json(writer) => Ok(writer.flush()?),
-        }
-    }
-
-    fn finish(mut self) -> Result<()> {
-        self.flush()
     }
 }

@@ -1,9 +1,11 @@
 //! One file per subcommand. Data goes to stdout, progress and logs to stderr; exit code 2 for wrong use or bad input, 1
 //! for a job that failed.
 
+mod calibrate;
 mod corpus;
 mod eval;
 mod io;
+mod judge;
 mod kb;
 mod link;
 mod report;
@@ -11,6 +13,7 @@ mod run;
 mod synth;
 mod train;
 mod training;
+mod trie;
 
 use anyhow::Result;
 use clap::{Parser, Subcommand};
@@ -43,8 +46,16 @@ enum Command {
     Train(train::Args),
     /// Link mentions to concepts.
     Link(link::Args),
+    /// Fit probabilities to scores on held-out predictions.
+    Calibrate(calibrate::Args),
+    /// Look inside token tries.
+    #[command(subcommand)]
+    Trie(trie::Command),
     /// Score a prediction file.
     Eval(eval::Args),
+    /// Judge wrong answers: by language models, by the KB's hierarchy, by people.
+    #[command(subcommand)]
+    Judge(judge::Command),
     /// Make the report from the results, or draw an experiment's tables and figures again.
     Report(report::Args),
 }
@@ -63,7 +74,10 @@ impl Cli {
             Command::Synth(args) => synth::run(args),
             Command::Train(args) => train::run(args),
             Command::Link(args) => link::run(args),
+            Command::Calibrate(args) => calibrate::run(args),
+            Command::Trie(command) => trie::run(command),
             Command::Eval(args) => eval::run(args),
+            Command::Judge(command) => judge::run(command),
             Command::Report(args) => report::run(args),
         }
     }

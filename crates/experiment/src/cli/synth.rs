@@ -30,7 +30,7 @@ pub(super) struct Args {
     #[command(subcommand)]
     command: Option<Command>,
     #[command(flatten)]
-    make: Option<Make>,
+    make: Make,
 }
 
 #[derive(Debug, clap::Subcommand)]
@@ -66,8 +66,9 @@ struct FromFile {
 #[derive(Debug, clap::Args)]
 struct Make {
     /// KB folder.
-    #[arg(long)]
-    kb: PathBuf,
+    // Options although they must be there: with a subcommand they are not.
+    #[arg(long, required = true)]
+    kb: Option<PathBuf>,
     /// Human training corpus. May be repeated.
     #[arg(long, required = true)]
     train: Vec<PathBuf>,
@@ -78,8 +79,8 @@ struct Make {
     #[arg(long)]
     group: Option<String>,
     /// Corpus file to write; its name tells the format.
-    #[arg(long)]
-    out: PathBuf,
+    #[arg(long, required = true)]
+    out: Option<PathBuf>,
     /// Sentences per concept.
     #[arg(long, default_value_t = 3)]
     per_concept: usize,
@@ -203,13 +204,12 @@ struct Card {
 }
 
 pub(super) fn run(args: Args) -> Result<()> {
-    match (args.command, args.make) {
-        (Some(Command::Run(args)), _) => from_file(&args),
-        (Some(Command::Status(args)), _) => status(&args),
-        (Some(Command::Export(args)), _) => export(&args),
-        (Some(Command::Card(args)), _) => card(&args),
-        (None, Some(args)) => make(&args),
-        (None, None) => Err(BadInput("say `--kb`, `--train` and `--out`, or `synth status` or `synth export`; see `syncabel synth --help`".into()).into()),
+    match args.command {
+        Some(Command::Run(args)) => from_file(&args),
+        Some(Command::Status(args)) => status(&args),
+        Some(Command::Export(args)) => export(&args),
+        Some(Command::Card(args)) => card(&args),
+        None => make(&args.make),
     }
 }
 
@@ -233,8 +233,11 @@ fn from_file(args: &FromFile) -> Result<()> {
 }
 
 fn make(args: &Make) -> Result<()> {
-    let format = corpus_format(&args.out, None)?;
-    let kb = Kb::open(&args.kb)?;
+    let (Some(kb), Some(path)) = (&args.kb, &args.out) else {
+        return Err(BadInput("say `--kb` and `--out`; see `syncabel synth --help`".into()).into());
+    };
+    let format = corpus_format(path, None)?;
+    let kb = Kb::open(kb)?;
     let train = training_corpus(args)?;
     let mut others = Vec::new();
     for path in &args.compare {
@@ -256,9 +259,9 @@ fn make(args: &Make) -> Result<()> {
     };
     let concepts = concepts(args)?;
     let filters = FilterChoice::named(&args.filters).unwrap_or_default();
-    let lines = args.out.with_extension("synth-partial.jsonl");
+    let lines = path.with_extension("synth-partial.jsonl");
     let out = if format == CorpusFormat::Jsonl {
-        &args.out
+        path
     } else {
         &lines
     };
@@ -266,7 +269,7 @@ fn make(args: &Make) -> Result<()> {
         Some((synth, ledger)) => material.openai(&synth, &ledger, false, out)?,
         None => material.transplant(args.per_concept, &concepts, None, &filters.0, out)?,
     };
-    convert(out, &args.out, format)?;
+    convert(out, path, format)?;
     write_reports(args, &made)?;
     eprint!("{}{}", made.report, made.filters);
     Ok(())

@@ -67,11 +67,11 @@ unsafe fn rows(
             for (row, sums) in sums.iter_mut().enumerate() {
                 let word = _mm512_set1_epi32(a.0[(from + row) * OUTER + pair] as i32);
                 // SAFETY: same size, any bits.
-                let (word, b0, b1): (__m512bh, __m512bh, __m512bh) = unsafe {
+                let (word, b0, b1) = unsafe {
                     (
-                        std::mem::transmute(word),
-                        std::mem::transmute(b0),
-                        std::mem::transmute(b1),
+                        std::mem::transmute::<__m512i, __m512bh>(word),
+                        std::mem::transmute::<__m512i, __m512bh>(b0),
+                        std::mem::transmute::<__m512i, __m512bh>(b1),
                     )
                 };
                 sums[0] = _mm512_dpbf16_ps(sums[0], word, b0);

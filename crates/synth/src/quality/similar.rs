@@ -89,7 +89,7 @@ impl NearDuplicates {
 }
 
 fn shingles(words: &[String]) -> Vec<u64> {
-    let mut all: Vec<u64> = words.windows(SHINGLE).map(|w| hash_words(w)).collect();
+    let mut all: Vec<u64> = words.windows(SHINGLE).map(hash_words).collect();
     all.sort_unstable();
     all.dedup();
     all

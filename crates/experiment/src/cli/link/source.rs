@@ -1,0 +1,309 @@
+//! Where mentions come from: a corpus in any format, or marked sentences, from a file or standard input.
+//!
+//! JSON Lines and marked sentences are read as they are needed; other formats need the whole file before the first
+//! mention can be told.
+
+use super::super::io::{corpus_format, read_corpus};
+use crate::error::BadInput;
+use anyhow::Result;
+use std::collections::VecDeque;
+use std::fs::File;
+use std::io::{BufRead, BufReader};
+use std::path::{Path, PathBuf};
+use std::rc::Rc;
+use std::str::FromStr;
+use syncabel_corpus::marked::{self, MarkOptions, MarkedMention};
+use syncabel_corpus::{CorpusFormat, Document, Gold, Language, Origin, jsonl};
+use syncabel_kb::Kb;
+
+/// The name of the format that is no corpus format.
+const MARKED: &str = "marked";
+
+/// How the input is to be read.
+#[derive(Debug, Clone)]
+pub(super) struct Input {
+    /// The file; `-` for standard input.
+    pub(super) path: PathBuf,
+    pub(super) format: Option<String>,
+    pub(super) rules: Option<String>,
+    pub(super) language: Option<String>,
+}
+
+/// A mention, and the document that it comes from.
+pub(super) struct Item {
+    pub(super) mention: MarkedMention,
+    /// Nothing for a marked sentence.
+    pub(super) document: Option<Rc<Document>>,
+}
+
+/// Mentions one by one.
+pub(super) struct Mentions<'k> {
+    source: Source,
+    kb: &'k Kb,
+    options: MarkOptions,
+    ready: VecDeque<Item>,
+}
+
+enum Source {
+    Documents(Box<dyn Iterator<Item = Result<Document>>>),
+    Sentences(Sentences),
+}
+
+impl Input {
+    fn is_stdin(&self) -> bool {
+        self.path == Path::new("-")
+    }
+
+    /// What to open.
+    fn file(&self) -> &Path {
+        if self.is_stdin() {
+            Path::new("/dev/stdin")
+        } else {
+            &self.path
+        }
+    }
+
+    fn is_marked(&self) -> bool {
+        self.format.as_deref() == Some(MARKED)
+    }
+
+    fn format(&self) -> Result<CorpusFormat> {
+        if self.is_stdin() && self.format.is_none() {
+            let message = "standard input has no name to tell the format from; say --format marked, jsonl, pubtator, ...";
+            return Err(BadInput(message.into()).into());
+        }
+        corpus_format(self.file(), self.format.as_deref())
+    }
+
+    /// Mentions of the input; nothing for standard input, which can be read only once.
+    pub(super) fn count(&self) -> Result<Option<u64>> {
+        if self.is_stdin() || !self.path.is_file() {
+            return Ok(None);
+        }
+        if self.is_marked() {
+            let mut count = 0;
+            for line in BufReader::new(File::open(&self.path)?).split(b'\n') {
+                count += u64::from(!line?.trim_ascii().is_empty());
+            }
+            return Ok(Some(count));
+        }
+        let mut count = 0;
+        for document in self.documents()? {
+            count += document?.mentions.len() as u64;
+        }
+        Ok(Some(count))
+    }
+
+    fn documents(&self) -> Result<Box<dyn Iterator<Item = Result<Document>>>> {
+        if self.format()? == CorpusFormat::Jsonl {
+            let reader = jsonl::Reader::open(self.file())?;
+            return Ok(Box::new(
+                reader.map(|document| -> Result<Document> { Ok(with_ids(document?)) }),
+            ));
+        }
+        let corpus = read_corpus(
+            self.file(),
+            self.format.as_deref(),
+            self.rules.as_deref(),
+            self.language.as_deref(),
+        )?;
+        Ok(Box::new(corpus.documents.into_iter().map(Ok)))
+    }
+
+    /// Starts to read.
+    pub(super) fn mentions<'k>(&self, kb: &'k Kb, options: MarkOptions) -> Result<Mentions<'k>> {
+        let source = if self.is_marked() {
+            let language = self
+                .language
+                .as_deref()
+                .map(Language::from_str)
+                .transpose()?
+                .unwrap_or_default();
+            Source::Sentences(Sentences::open(self.file(), &self.path, language)?)
+        } else {
+            Source::Documents(self.documents()?)
+        };
+        Ok(Mentions {
+            source,
+            kb,
+            options,
+            ready: VecDeque::new(),
+        })
+    }
+}
+
+/// Mentions without an id get the paper's, as when a corpus is read whole.
+fn with_ids(mut document: Document) -> Document {
+    for (i, mention) in document.mentions.iter_mut().enumerate() {
+        if mention.id.is_empty() {
+            mention.id = format!("{}.{}", document.id, i + 1);
+        }
+    }
+    document
+}
+
+impl Iterator for Mentions<'_> {
+    type Item = Result<Item>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        loop {
+            if let Some(item) = self.ready.pop_front() {
+                return Some(Ok(item));
+            }
+            let document = match &mut self.source {
+                Source::Sentences(sentences) => {
+                    let item = |mention| Item {
+                        mention,
+                        document: None,
+                    };
+                    return sentences.next().map(|mention| mention.map(item));
+                }
+                Source::Documents(documents) => documents.next()?,
+            };
+            let marked = document.and_then(|document| {
+                let mentions = marked::mark(&document, Some(self.kb), &self.options)?;
+                Ok((Rc::new(document), mentions))
+            });
+            match marked {
+                Err(error) => return Some(Err(error)),
+                Ok((document, mentions)) => {
+                    self.ready.extend(mentions.into_iter().map(|mention| Item {
+                        mention,
+                        document: Some(Rc::clone(&document)),
+                    }));
+                }
+            }
+        }
+    }
+}
+
+/// Marked sentences, one a line: `Known [HD]{Disorders}, now with chorea.`
+struct Sentences {
+    lines: std::io::Split<Box<dyn BufRead>>,
+    name: String,
+    number: usize,
+    language: Language,
+}
+
+impl Sentences {
+    fn open(file: &Path, shown: &Path, language: Language) -> Result<Self> {
+        let reader: Box<dyn BufRead> = Box::new(BufReader::new(
+            File::open(file).map_err(|e| BadInput(format!("{}: {e}", shown.display())))?,
+        ));
+        let name = shown.file_name().unwrap_or_default().to_string_lossy();
+        Ok(Self {
+            lines: reader.split(b'\n'),
+            name: if name == "-" {
+                "stdin".into()
+            } else {
+                name.into_owned()
+            },
+            number: 0,
+            language,
+        })
+    }
+}
+
+impl Iterator for Sentences {
+    type Item = Result<MarkedMention>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        loop {
+            let line = match self.lines.next()? {
+                Ok(line) => line,
+                Err(error) => return Some(Err(error.into())),
+            };
+            self.number += 1;
+            let refuse = |what: &str| {
+                Some(Err(BadInput(format!(
+                    "{}:{}: {what}",
+                    self.name, self.number
+                ))
+                .into()))
+            };
+            let Ok(line) = std::str::from_utf8(&line) else {
+                return refuse("the line is not UTF-8");
+            };
+            let line = line.trim();
+            if line.is_empty() {
+                continue;
+            }
+            return match parse(line, &self.name, self.number, self.language) {
+                Some(mention) => Some(Ok(mention)),
+                None => refuse(
+                    "no `[mention]{group}` in this line; write the mention in brackets and its semantic group in braces \
+                     behind it",
+                ),
+            };
+        }
+    }
+}
+
+/// The mention of a marked sentence: everything in brackets that ends with the group in braces.
+fn parse(line: &str, document: &str, number: usize, language: Language) -> Option<MarkedMention> {
+    let group_at = line.find("]{")?;
+    let group_end = group_at + line[group_at..].find('}')?;
+    let group = &line[group_at + 2..group_end];
+    let mut fragments = Vec::new();
+    let mut rest = &line[..=group_at];
+    let mut first = None;
+    while let Some(open) = rest.find('[') {
+        let close = open + rest[open..].find(']')?;
+        first.get_or_insert(offset(line, rest) + open);
+        fragments.push(&rest[open + 1..close]);
+        rest = &rest[close + 1..];
+    }
+    let mention = fragments.join(" ");
+    if mention.trim().is_empty() || group.trim().is_empty() {
+        return None;
+    }
+    let chars = |bytes: usize| line[..bytes].chars().count() as u32;
+    Some(MarkedMention {
+        document: document.to_owned(),
+        mention_id: format!("{document}.{number}"),
+        label: group.to_owned(),
+        group: group.to_owned(),
+        start_chars: chars(first? + 1),
+        end_chars: chars(group_at),
+        span: mention.clone(),
+        mention,
+        sentence: line.to_owned(),
+        language,
+        gold: Gold::none(),
+        origin: Origin::Human,
+    })
+}
+
+/// Bytes of `whole` before its part `part`.
+fn offset(whole: &str, part: &str) -> usize {
+    part.as_ptr() as usize - whole.as_ptr() as usize
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn marked_sentences_say_where_and_what() {
+        let one = parse("Só [HD]{Disorders} here.", "s", 3, Language::En).unwrap();
+        assert_eq!(
+            (one.mention.as_str(), one.group.as_str()),
+            ("HD", "Disorders")
+        );
+        assert_eq!((one.start_chars, one.end_chars), (4, 6));
+        assert_eq!(one.mention_id, "s.3");
+        assert_eq!(one.prompt(), "Só [HD]{Disorders} here.<SEP>[HD] is");
+        let two = parse(
+            "[Breast] and ovarian [cancer]{Disease}",
+            "s",
+            1,
+            Language::En,
+        )
+        .unwrap();
+        assert_eq!(two.mention, "Breast cancer");
+        assert_eq!((two.start_chars, two.end_chars), (1, 28));
+        for bad in ["plain", "[x] {y}", "[]{y}", "[x]{}", "x]{y}", "[x]{y"] {
+            assert!(parse(bad, "s", 1, Language::En).is_none(), "{bad}");
+        }
+    }
+}

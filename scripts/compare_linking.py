@@ -1,0 +1,124 @@
+#!/usr/bin/env python3
+"""Guided linking beside Hugging Face transformers: same weights, names and prompts, run in turns.
+
+  scripts/compare_linking.py --guided target/release/examples/guided --baseline hf_guided_baseline.py \\
+      --python VENV/bin/python --hf MODEL_FOLDER --model MODEL_FOLDER_OR_GGUF \\
+      --names names.txt --prompts prompts.txt --out results/linking/untuned
+
+`guided` is the example of the crate `decode` (cargo build --release --workspace --examples). The baseline is any script with the
+options --model, --names, --prompts, --mentions, --batch, --dtype, --sort, --early-stopping, --candidates and --json. Every
+round runs each setting once, one after the other, so that a machine whose speed drifts treats all alike; medians count.
+
+Writes OUT/speed.md (mentions a second, processor seconds, peak memory, rows read) and OUT/agreement.md (same names in the same
+order, scores within 1e-3, every difference with both lists).
+"""
+import argparse, json, os, resource, statistics, subprocess, sys, tempfile, time
+
+OURS = {
+    "beam 5, float32": [],
+    "beam 5, bfloat16": ["engine=bf16"],
+    "beam 5, local scores, float32": ["scoring=local"],
+    "best-first, float32": ["strategy=best_first", "beams=1"],
+    "best-first, bfloat16": ["strategy=best_first", "beams=1", "engine=bf16"],
+    "beam 5, float32, one at a time": ["batch=1"],
+}
+THEIRS = {
+    "transformers, float32": [],
+    "transformers, bfloat16, sorted, early stopping": ["--dtype", "bfloat16", "--sort", "--early-stopping"],
+    "transformers, float32, one at a time": ["--batch", "1"],
+}
+# What each of ours is to be compared with, for speed.
+EXACT = ("beam 5, float32", "transformers, float32")
+
+
+def run(command):
+    """Seconds of processor time that the command took, and its standard output."""
+    before = resource.getrusage(resource.RUSAGE_CHILDREN)
+    done = subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    if done.returncode:
+        sys.exit(f"{' '.join(command)}\n{done.stderr[-2000:]}")
+    after = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime, done.stdout
+
+
+def ours(a, settings, answers):
+    command = [a.guided, a.model, a.names, a.prompts, answers, f"limit={a.mentions}", *settings]
+    seconds, text = run(command)
+    figures = json.loads(text.strip().splitlines()[-1])
+    work = figures["work"] or {}
+    return {"rate": figures["mentions_per_s"], "cpu": seconds, "rss": figures["peak_rss_mb"],
+            "rows": work.get("rows"), "prompt": work.get("prompt_tokens"), "passes": work.get("passes")}
+
+
+def theirs(a, settings, answers):
+    figures = answers + ".json"
+    command = [a.python, a.baseline, "--model", a.hf, "--names", a.names, "--prompts", a.prompts, "--mentions", str(a.mentions),
+               "--candidates", answers, "--json", figures, *settings]
+    seconds, _ = run(command)
+    with open(figures) as f:
+        figures = json.load(f)
+    return {"rate": figures["mentions_per_s"], "cpu": seconds, "rss": figures["peak_rss_mb"], "rows": None, "prompt": None, "passes": None}
+
+
+def speed(rounds, names, mentions):
+    base = {name: statistics.median(r["rate"] for r in rounds[name]) for name in names}
+    lines = ["| setting | mentions/s | x transformers float32 | x its strongest | processor s | peak MB | prompt tokens | rows | passes |",
+             "| --- | ---: | ---: | ---: | ---: | ---: | ---: | ---: | ---: |"]
+    plain, strong = base.get("transformers, float32"), base.get("transformers, bfloat16, sorted, early stopping")
+    ratio = lambda rate, other: f"{rate / other:.2f}" if other else ""
+    for name in names:
+        last = rounds[name][-1]
+        cells = [name, f"{base[name]:.2f}", ratio(base[name], plain), ratio(base[name], strong),
+                 f"{statistics.median(r['cpu'] for r in rounds[name]):.1f}", str(max(r["rss"] or 0 for r in rounds[name]))]
+        cells += ["" if last[key] is None else str(last[key]) for key in ("prompt", "rows", "passes")]
+        lines.append("| " + " | ".join(cells) + " |")
+    return "\n".join(lines + ["", f"{mentions} mentions, {len(next(iter(rounds.values())))} rounds, medians of rates."]) + "\n"
+
+
+def agreement(reference, answers):
+    with open(reference) as f, open(answers) as g:
+        pairs = [(json.loads(x), json.loads(y)) for x, y in zip(f, g)]
+    by_prompt = {x["prompt"]: x["candidates"] for x, _ in pairs}
+    same, close, worst, lists = 0, 0, 0.0, []
+    for _, row in pairs:
+        theirs, own = by_prompt[row["prompt"]], row["candidates"]
+        gap = max((abs(a[1] - b[1]) for a, b in zip(theirs, own)), default=0.0)
+        equal = [a[0] for a in theirs] == [b[0] for b in own]
+        same += equal
+        close += equal and gap < 1e-3
+        worst = max(worst, gap) if equal else worst
+        if not (equal and gap < 1e-3):
+            lists.append(f"\n{row['prompt']}\n\n- transformers: {theirs}\n- ours: {own}\n")
+    head = (f"{len(pairs)} mentions: the same names in the same order for {same}, scores within 1e-3 as well for {close}; "
+            f"largest difference of a score where names agree {worst:.1e}.\n")
+    return head + "".join(lists)
+
+
+def main():
+    ap = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    for name in ("guided", "baseline", "python", "hf", "model", "names", "prompts", "out"):
+        ap.add_argument("--" + name, required=True)
+    ap.add_argument("--mentions", type=int, default=64)
+    ap.add_argument("--rounds", type=int, default=3)
+    ap.add_argument("--only", help="settings whose name contains this")
+    a = ap.parse_args()
+    os.makedirs(a.out, exist_ok=True)
+    chosen = [n for n in (*OURS, *THEIRS) if not a.only or a.only in n]
+    rounds = {name: [] for name in chosen}
+    with tempfile.TemporaryDirectory() as folder:
+        file = lambda name: os.path.join(folder, name.replace(" ", "_").replace(",", "") + ".jsonl")
+        for number in range(a.rounds):
+            for name in chosen:
+                started = time.time()
+                one = ours(a, OURS[name], file(name)) if name in OURS else theirs(a, THEIRS[name], file(name))
+                rounds[name].append(one)
+                print(f"round {number + 1}, {name}: {one['rate']:.2f} mentions/s ({time.time() - started:.0f} s)", file=sys.stderr)
+        with open(os.path.join(a.out, "speed.md"), "w") as f:
+            f.write(f"`{' '.join(sys.argv)}`\n\n" + speed(rounds, chosen, a.mentions))
+        if all(name in rounds for name in EXACT):
+            with open(os.path.join(a.out, "agreement.md"), "w") as f:
+                f.write(agreement(file(EXACT[1]), file(EXACT[0])))
+
+
+if __name__ == "__main__":
+    main()
