@@ -174,6 +174,19 @@ impl<'a> CellRun<'a> {
         Ok(trained.checkpoint)
     }
 
+    /// Runs the stages up to the synthetic corpus and returns the number of its sentences; the log names its folder.
+    ///
+    /// # Errors
+    /// As [`CellRun::run`].
+    pub fn synth_only(&self) -> Result<usize> {
+        let (kb, _) = self.kb()?;
+        let human = human::read(self.file, &self.config.corpus, &kb)?;
+        let selector = NameSelector::new(&kb, self.config.target.selection);
+        let examples = human::examples(self.config, &human, &kb, &selector)?;
+        let shown = human::for_synthesis(&human.train, &examples.train, &self.config.composition)?;
+        Ok(self.synthetic(&kb, &human, &shown)?.documents.len())
+    }
+
     fn prepare(&self) -> Result<Prepared> {
         let (kb, kb_folder) = self.kb()?;
         let human = human::read(self.file, &self.config.corpus, &kb)?;
@@ -300,6 +313,7 @@ impl<'a> CellRun<'a> {
         let stage = self.store.run("synth", inputs, |folder| {
             synthesis::stage(&material, synth, &ledger, folder)
         })?;
+        tracing::info!(folder = %stage.path.display(), "synthetic corpus");
         let path = stage.path.join(synthesis::CORPUS);
         Ok(syncabel_corpus::read(&path, CorpusFormat::Jsonl, &Default::default())?.0)
     }

@@ -1,8 +1,9 @@
 //! `syncabel synth`: a synthetic corpus for a KB, how far a generation is, and its corpus once more.
 
 use super::io::{corpus_format, read_corpus};
-use crate::config::{ConceptChoice, CorpusConfig};
+use crate::config::{ConceptChoice, CorpusConfig, ExperimentFile};
 use crate::error::BadInput;
+use crate::pipeline::{CellRun, Folders};
 use crate::stage::write_atomically;
 use crate::synthesis::{FilterChoice, Made, Material, OpenAiSynth};
 use anyhow::{Context, Result};
@@ -34,12 +35,32 @@ pub(super) struct Args {
 
 #[derive(Debug, clap::Subcommand)]
 enum Command {
+    /// Run an experiment file up to its synthetic corpus.
+    Run(FromFile),
     /// How far a generation is: concepts done, failed and pending, rate, tokens, cost, time left.
     Status(Status),
     /// Write the corpus of a generation from its ledger alone, unfiltered.
     Export(Export),
     /// Measure synthetic corpora beside human ones: coverage, novelty, lengths, variety, distance.
     Card(Card),
+}
+
+#[derive(Debug, clap::Args)]
+#[command(
+    after_help = "Example: syncabel synth run experiments/embedded/language_model.yaml --only \"language model\""
+)]
+struct FromFile {
+    /// The experiment file.
+    file: PathBuf,
+    /// Set a key of the file. May be repeated.
+    #[arg(long = "set", value_name = "KEY=VALUE")]
+    set: Vec<String>,
+    /// Which cells of a sweep: text that their labels contain.
+    #[arg(long, value_name = "TEXT")]
+    only: Option<String>,
+    /// Folder for ledgers and caches.
+    #[arg(long, default_value = "runs")]
+    runs: PathBuf,
 }
 
 #[derive(Debug, clap::Args)]
@@ -184,11 +205,31 @@ struct Card {
 
 pub(super) fn run(args: Args) -> Result<()> {
     match args.command {
+        Some(Command::Run(args)) => from_file(&args),
         Some(Command::Status(args)) => status(&args),
         Some(Command::Export(args)) => export(&args),
         Some(Command::Card(args)) => card(&args),
         None => make(&args.make),
     }
+}
+
+fn from_file(args: &FromFile) -> Result<()> {
+    let file = ExperimentFile::read(&args.file, &args.set)?;
+    let folders = Folders::new(&args.runs, &file.experiment.name);
+    let mut cells = file.cells()?;
+    let wanted = |label: &str| args.only.as_ref().is_none_or(|text| label.contains(text));
+    cells.retain(|(cell, _)| wanted(&cell.label()));
+    if cells.is_empty() {
+        return Err(BadInput(
+            "no cell's label contains that text; `syncabel run FILE --list` shows them".into(),
+        )
+        .into());
+    }
+    for (cell, config) in &cells {
+        let sentences = CellRun::new(&file, cell, config, &folders).synth_only()?;
+        println!("{}\t{sentences} synthetic sentences", cell.label());
+    }
+    Ok(())
 }
 
 fn make(args: &Make) -> Result<()> {

@@ -1,0 +1,227 @@
+//! `syncabel synth` with a language model: the real binary against the fault server, and against a real one where it is up.
+
+mod common;
+
+use common::{NOTES, Sandbox, TERMS, repository};
+use std::net::TcpStream;
+use std::time::Duration;
+use syncabel_llm::ChatRequest;
+use syncabel_llm::fault_server::{FaultServer, Faults};
+
+/// Writes as many sentences as asked for, about the concept asked for.
+fn obey(request: &ChatRequest) -> String {
+    let field = |name: &str| {
+        let lines = request.messages[1].content.lines();
+        lines
+            .filter_map(|line| line.strip_prefix(name))
+            .next_back()
+            .unwrap()
+    };
+    let count: usize = field("Write ").split(' ').next().unwrap().parse().unwrap();
+    let sentence = |n| {
+        format!(
+            "example: The signs of [{}] were seen again and the family asked for a second opinion in room {n}.\n",
+            field("Name: ")
+        )
+    };
+    (0..count).map(sentence).collect()
+}
+
+fn sandbox() -> Sandbox {
+    let sandbox = Sandbox::new();
+    sandbox.write("terms.tsv", TERMS);
+    sandbox.write("train.jsonl", NOTES);
+    sandbox
+        .run(&["kb", "build", "terms.tsv", "--out", "terms.kb"])
+        .ok();
+    sandbox
+}
+
+const MAKE: [&str; 7] = [
+    "synth",
+    "--kb",
+    "terms.kb",
+    "--train",
+    "train.jsonl",
+    "--out",
+    "synthetic.jsonl",
+];
+
+fn make<'a>(extra: &[&'a str]) -> Vec<&'a str> {
+    MAKE.iter().chain(extra).copied().collect()
+}
+
+#[test]
+fn generate_ask_how_far_and_export() {
+    let sandbox = sandbox();
+    let mut faults = Faults::all(0.3, 5);
+    faults.late = Duration::from_millis(4_500);
+    let server = FaultServer::start(faults, Duration::ZERO, obey);
+    let model = [
+        "--url",
+        server.url(),
+        "--model",
+        "m",
+        "--ledger",
+        "ledger",
+        "--timeout",
+        "3",
+        "--report",
+        "report.json",
+    ];
+    sandbox.run(&make(&model)).ok();
+    let made = std::fs::read_to_string(sandbox.path("synthetic.jsonl")).unwrap();
+    assert_eq!(made.lines().count(), 4 * 3);
+    assert!(made.starts_with(r#"{"id":"openai:D000068877:1""#), "{made}");
+
+    let status = sandbox
+        .run(&["synth", "status", "ledger", "--json", "--price-in", "1"])
+        .ok();
+    let status: serde_json::Value = serde_json::from_str(&status).unwrap();
+    for (field, number) in [("done", 4), ("pending", 0), ("failed", 0)] {
+        assert_eq!(status[field], number, "{field}");
+    }
+    assert!(status["cost"].as_f64().unwrap() > 0.0);
+    assert!(
+        sandbox
+            .run(&["synth", "status", "ledger"])
+            .ok()
+            .contains("done        4")
+    );
+
+    // The ledger gives the corpus again, in other formats too.
+    sandbox
+        .run(&["synth", "export", "ledger", "--out", "again.jsonl"])
+        .ok();
+    assert_eq!(
+        std::fs::read_to_string(sandbox.path("again.jsonl")).unwrap(),
+        made
+    );
+    sandbox
+        .run(&["synth", "export", "ledger", "--out", "again.json"])
+        .ok();
+    assert!(
+        sandbox
+            .run(&["corpus", "stats", "again.json"])
+            .ok()
+            .contains("12")
+    );
+
+    // The same command asks nothing; filters apply to what is there. Three nearly equal sentences for each concept.
+    let requests = server.served().requests;
+    let filtered: Vec<&str> = model.iter().chain(&["--filters", "all"]).copied().collect();
+    sandbox.run(&make(&filtered)).ok();
+    assert_eq!(server.served().requests, requests);
+    let report = std::fs::read_to_string(sandbox.path("report.json")).unwrap();
+    let report: serde_json::Value = serde_json::from_str(&report).unwrap();
+    let filters = &report["filters"];
+    assert_eq!(filters["sentences"], 12);
+    let kept = std::fs::read_to_string(sandbox.path("synthetic.jsonl"))
+        .unwrap()
+        .lines()
+        .count();
+    assert_eq!(filters["kept"], kept);
+    assert!(kept < 12);
+
+    sandbox
+        .run(&[
+            "synth",
+            "card",
+            "again.jsonl",
+            "--kb",
+            "terms.kb",
+            "--human",
+            "train.jsonl",
+            "--out",
+            "card",
+        ])
+        .ok();
+    let card = std::fs::read_to_string(sandbox.path("card/card.md")).unwrap();
+    assert!(card.contains("| mentions | 2 | 12 |"), "{card}");
+    assert!(sandbox.path("card/sentence_lengths.svg").is_file());
+}
+
+#[test]
+fn wrong_use_is_refused_with_the_way_out() {
+    let sandbox = sandbox();
+    sandbox
+        .run(&["synth", "status", "nowhere"])
+        .refused(&["nowhere"]);
+    sandbox
+        .run(&["synth", "export", "nowhere", "--out", "x.jsonl"])
+        .refused(&["nowhere"]);
+    sandbox.run(&["synth"]).refused(&["--kb"]);
+    let server = ["--model", "m", "--ledger", "ledger"];
+    let with = |url: &'static str| -> Vec<&'static str> {
+        ["--url", url].into_iter().chain(server).collect()
+    };
+    sandbox
+        .run(&make(&with("localhost:1")))
+        .refused(&["http://"]);
+    let mut keyed = with("http://127.0.0.1:1/v1");
+    keyed.extend(["--api-key-env", "SYNCABEL_NO_SUCH_KEY"]);
+    sandbox
+        .run(&make(&keyed))
+        .refused(&["SYNCABEL_NO_SUCH_KEY"]);
+    let ledger = syncabel_llm::Ledger::open(&sandbox.path("ledger"), "synth").unwrap();
+    sandbox
+        .run(&make(&with("http://127.0.0.1:1/v1")))
+        .refused(&["in use by process", "use another folder"]);
+    drop(ledger);
+}
+
+/// The address of `scripts/llama_server.sh start`.
+const REAL: &str = "127.0.0.1:8791";
+
+#[test]
+fn a_real_model_writes_sentences() {
+    if TcpStream::connect_timeout(&REAL.parse().unwrap(), Duration::from_secs(1)).is_err() {
+        eprintln!("SKIPPED: no server at {REAL}; scripts/llama_server.sh start runs one");
+        return;
+    }
+    let sandbox = Sandbox::new();
+    let data = repository().join("experiments/embedded/data");
+    let path = |name: &str| data.join(name).to_str().unwrap().to_owned();
+    sandbox
+        .run(&["kb", "build", &path("kb.jsonl"), "--out", "embedded.kb"])
+        .ok();
+    let url = format!("http://{REAL}/v1");
+    let train = path("train.jsonl");
+    let args = [
+        "synth",
+        "--kb",
+        "embedded.kb",
+        "--train",
+        &train,
+        "--out",
+        "synthetic.jsonl",
+        "--sample",
+        "24",
+        "--per-concept",
+        "1",
+        "--url",
+        &url,
+        "--model",
+        "SmolLM2-135M-Instruct.Q4_1",
+        "--ledger",
+        "ledger",
+        "--in-flight",
+        "1",
+        "--timeout",
+        "600",
+    ];
+    let run = sandbox.run(&args);
+    assert_eq!(run.code, Some(0), "{}", run.stderr);
+    let status = sandbox.run(&["synth", "status", "ledger", "--json"]).ok();
+    let status: serde_json::Value = serde_json::from_str(&status).unwrap();
+    let (done, failed) = (
+        status["done"].as_u64().unwrap(),
+        status["failed"].as_u64().unwrap(),
+    );
+    assert_eq!(done + failed, 24);
+    // A model of 135 million parameters often misses the format; that it never hits it would be our fault.
+    assert!(done > 0, "{}", run.stderr);
+    assert!(status["completion_tokens"].as_u64().unwrap() > 0);
+    let made = std::fs::read_to_string(sandbox.path("synthetic.jsonl")).unwrap();
+    assert_eq!(made.lines().count() as u64, done);
+}
