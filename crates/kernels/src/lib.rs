@@ -14,7 +14,7 @@
 //!
 //! # Cost
 //! The bench `matmul` of the workspace prints products per second; on one machine with AMX, two cores multiply
-//! bfloat16 panels about ten times as fast as float32.
+//! bfloat16 panels five times as fast as float32, and three times when both factors are packed anew.
 //!
 //! # Determinism
 //! Sums are never cut between threads, and row-wise kernels use a fixed number of partial sums, so the number of threads
