@@ -100,10 +100,13 @@ def main():
         ap.add_argument("--" + name, required=True)
     ap.add_argument("--mentions", type=int, default=64)
     ap.add_argument("--rounds", type=int, default=3)
-    ap.add_argument("--only", help="settings whose name contains this")
+    ap.add_argument("--only", action="append", default=[], help="a setting by its name; may be repeated")
+    ap.add_argument("--keep", help="folder for the answers of every setting; a file that is there already is taken, not made again")
     a = ap.parse_args()
     os.makedirs(a.out, exist_ok=True)
-    chosen = [n for n in (*OURS, *THEIRS) if not a.only or a.only in n]
+    chosen = [n for n in (*OURS, *THEIRS) if not a.only or n in a.only]
+    if missing := set(a.only) - set(chosen):
+        ap.error(f"no setting is called {', '.join(sorted(missing))}; there are: {'; '.join((*OURS, *THEIRS))}")
     rounds = {name: [] for name in chosen}
     with tempfile.TemporaryDirectory() as folder:
         file = lambda name: os.path.join(folder, name.replace(" ", "_").replace(",", "") + ".jsonl")

@@ -8,7 +8,9 @@
 //! from right to left, the first of them at the start of a word. Beyond the published algorithm, a short form must have a capital letter,
 //! and a long form must not cross a line break, leave a bracket open, run on after a comma (`, the`), or hold the short form as a word. And words whose
 //! initials are the short form letter by letter come first: the published match is content with `hemochromatosis` for `HH`,
-//! where the text has `hereditary hemochromatosis`.
+//! where the text has `hereditary hemochromatosis`. A coordination behind the last matched word is cut off: in `ataxias 1 and 2 (SCA1, ..)`
+//! the long form of `SCA1` ends with `1`. And an annotated mention may begin earlier than the match, which is content with
+//! `chloride diarrhea` for `CLD`: [`Expander::for_mentions`].
 
 use std::collections::HashMap;
 
@@ -64,6 +66,15 @@ pub struct Expander {
 impl Expander {
     /// Reads the definitions of a document.
     pub fn for_document(text: &str) -> Self {
+        Self::for_mentions(text, &[])
+    }
+
+    /// Reads the definitions of a document whose mentions are known.
+    ///
+    /// A mention that ends where a long form ends and begins before it, with the first letter of the short form,
+    /// is the long form (`congenital chloride diarrhea (CLD)`), unless the initials of the shorter one spell
+    /// the short form already.
+    pub fn for_mentions(text: &str, mentions: &[SpanChars]) -> Self {
         let index = CharIndex::new(text);
         let mut expander = Expander::default();
         for definition in definitions(text) {
@@ -72,6 +83,15 @@ impl Expander {
             else {
                 continue;
             };
+            let ends_alike =
+                |m: &&SpanChars| m.end == definition.long.end && m.start < definition.long.start;
+            let long = mentions
+                .iter()
+                .filter(ends_alike)
+                .filter_map(|&mention| index.slice(mention))
+                .filter(|mention| is_fuller(short, long, mention))
+                .min_by_key(|mention| mention.len())
+                .unwrap_or(long);
             let long = long.split_whitespace().collect::<Vec<_>>().join(" ");
             // `long forms (SFs)` also defines `SF`.
             if let (Some(one), Some(long_one)) = (singular_short(short), singular_long(&long)) {
@@ -191,8 +211,8 @@ fn definition_at(text: &str, open: usize, close: usize) -> Option<(BytesRange, B
     let same_line = !text[text[..open].trim_end().len()..open].contains(['\n', '\r']);
     if is_short_form(short) && same_line {
         let before = long_form_window(text, open, short);
-        if let Some(long) = best_long_form(short, &text[before.0..before.1]) {
-            return Some((candidate, (before.0 + long, before.1)));
+        if let Some((start, end)) = best_long_form(short, &text[before.0..before.1]) {
+            return Some((candidate, (before.0 + start, before.0 + end)));
         }
     }
     if same_line {
@@ -221,7 +241,7 @@ fn reversed_definition(text: &str, open: usize, inner: &str) -> Option<(BytesRan
     if !is_short_form(short) || first.len() <= short.len() {
         return None;
     }
-    let start = best_long_form(short, first)?;
+    let (start, end) = best_long_form(short, first)?;
     let leading = first[..start].trim().to_lowercase();
     let only_article = matches!(
         leading.as_str(),
@@ -230,7 +250,7 @@ fn reversed_definition(text: &str, open: usize, inner: &str) -> Option<(BytesRan
     if !only_article || first.split_whitespace().count() > max_words(short) + 1 {
         return None;
     }
-    Some((range_of(text, short), range_of(text, &first[start..])))
+    Some((range_of(text, short), range_of(text, &first[start..end])))
 }
 
 /// Two to ten characters, at most two words, starts with a letter or digit, has a capital.
@@ -288,12 +308,44 @@ fn single_letter_before_stop(stem: &str) -> bool {
         && chars.next().is_none_or(|c| !c.is_alphanumeric())
 }
 
-/// Byte at which the long form of `short` begins in `window` (it reaches to the end of the window).
-fn best_long_form(short: &str, window: &str) -> Option<usize> {
-    let letters: Vec<char> = short.chars().filter(|c| c.is_alphanumeric()).collect();
+/// Whether a mention that ends like the long form, and begins earlier, is a better one.
+fn is_fuller(short: &str, long: &str, mention: &str) -> bool {
+    let letters = letters_of(short);
+    let spelled = initials_long_form(&letters, long) == Some(0);
+    let begins = mention
+        .chars()
+        .next()
+        .zip(letters.first())
+        .is_some_and(|(a, &b)| same_letter(a, b));
+    !spelled && begins && is_long_form(short, &letters, mention)
+}
+
+fn letters_of(short: &str) -> Vec<char> {
+    short.chars().filter(|c| c.is_alphanumeric()).collect()
+}
+
+/// The bytes of `window` that are the long form of `short`; they reach to its end, a coordination aside.
+fn best_long_form(short: &str, window: &str) -> Option<BytesRange> {
+    let letters = letters_of(short);
     let by_initials = initials_long_form(&letters, window)
-        .filter(|&at| is_long_form(short, &letters, &window[at..]));
+        .filter(|&at| is_long_form(short, &letters, &window[at..]))
+        .map(|at| (at, window.len()));
     by_initials.or_else(|| matched_long_form(short, &letters, window))
+}
+
+/// Where a long form ends whose last matched letter stands at byte `last`: with the word of that letter, if a
+/// coordination follows (`ataxias 1 and 2`), else with the window.
+fn end_before_coordination(window: &str, last: usize) -> usize {
+    const JOINTS: [&str; 7] = ["and", "or", "et", "ou", "und", "oder", "y"];
+    let word_end = window[last..]
+        .find(char::is_whitespace)
+        .map_or(window.len(), |at| last + at);
+    let joint = window[word_end..].split_whitespace().next();
+    if joint.is_some_and(|word| JOINTS.contains(&word)) {
+        word_end
+    } else {
+        window.len()
+    }
 }
 
 /// Byte at which the last words of `window` begin whose initials are the letters, small words aside.
@@ -324,15 +376,17 @@ fn initials_long_form(letters: &[char], window: &str) -> Option<usize> {
 }
 
 /// Schwartz and Hearst's match from right to left.
-fn matched_long_form(short: &str, letters: &[char], window: &str) -> Option<usize> {
+fn matched_long_form(short: &str, letters: &[char], window: &str) -> Option<BytesRange> {
     let chars: Vec<(usize, char)> = window.char_indices().collect();
     let mut at = chars.len();
+    let mut last = None;
     for (i, wanted) in letters.iter().enumerate().rev() {
         loop {
             at = at.checked_sub(1)?;
             let here = same_letter(chars[at].1, *wanted);
             let word_start = at == 0 || !chars[at - 1].1.is_alphanumeric();
             if here && (i > 0 || word_start) {
+                last.get_or_insert(at);
                 break;
             }
         }
@@ -346,8 +400,8 @@ fn matched_long_form(short: &str, letters: &[char], window: &str) -> Option<usiz
             .trim_start_matches(['(', '[', '"', '\''])
             .len();
     let start = start.min(chars[at].0);
-    let long = &window[start..];
-    is_long_form(short, letters, long).then_some(start)
+    let end = end_before_coordination(window, chars.get(last?)?.0);
+    is_long_form(short, letters, &window[start..end]).then_some((start, end))
 }
 
 fn is_long_form(short: &str, letters: &[char], long: &str) -> bool {
@@ -486,6 +540,11 @@ mod tests {
         "Chronic liver disease"
     )]
     #[case(
+        "of spinocerebellar ataxias 1 and 2 (SCA1, n = 11; SCA2, n = 10)",
+        "SCA1",
+        "spinocerebellar ataxias 1"
+    )]
+    #[case(
         "hereditary nonpolyposis colorectal cancer (\"HNPCC\")",
         "HNPCC",
         "hereditary nonpolyposis colorectal cancer"
@@ -537,6 +596,28 @@ mod tests {
         for (mention, expected) in cases {
             assert_eq!(expander.expand(mention).as_deref(), expected, "{mention}");
         }
+    }
+
+    #[rstest]
+    // The match stops at `chloride`, the mention says where the disease's name begins.
+    #[case(
+        "Congenital chloride diarrhea (CLD) is",
+        (0, 28),
+        "CLD",
+        "Congenital chloride diarrhea"
+    )]
+    // Initials that spell the short form are trusted more than a mention.
+    #[case("canine copper toxicosis (CT) is", (0, 23), "CT", "copper toxicosis")]
+    // A mention that begins with another letter is no long form.
+    #[case("familial chloride diarrhea (CLD) is", (0, 26), "CLD", "chloride diarrhea")]
+    fn a_mention_says_where_a_long_form_begins(
+        #[case] text: &str,
+        #[case] (start, end): (u32, u32),
+        #[case] short: &str,
+        #[case] long: &str,
+    ) {
+        let expander = Expander::for_mentions(text, &[SpanChars::new(start, end)]);
+        assert_eq!(expander.long_form(short), Some(long));
     }
 
     #[test]

@@ -167,7 +167,7 @@ impl<'d> Marker<'d> {
             sentences: sentence::split(&doc.text, doc.language, &protected),
             expander: match options.abbreviations {
                 AbbreviationStep::Off => None,
-                AbbreviationStep::Expand => Some(Expander::for_document(&doc.text)),
+                AbbreviationStep::Expand => Some(Expander::for_mentions(&doc.text, &protected)),
             },
             max_context_chars: options.max_context_chars,
         }

@@ -114,8 +114,12 @@ proptest! {
     }
 
     #[test]
-    fn a_name_leads_to_one_concept_and_back(raw in concepts(), twins in any::<bool>()) {
-        let options = BuildOptions { drop_capital_twins: twins, ..BuildOptions::default() };
+    fn a_name_leads_to_one_concept_and_back(
+        raw in concepts(),
+        drop_capital_twins in any::<bool>(),
+        twins_to_preferred in any::<bool>(),
+    ) {
+        let options = BuildOptions { drop_capital_twins, twins_to_preferred, ..BuildOptions::default() };
         let (kb, report) = made(raw, &options);
         let mut seen = 0;
         for (group, _) in kb.groups() {
@@ -140,7 +144,7 @@ proptest! {
         let count = |kinds: &[DecisionKind]| kinds.iter().map(|&kind| report.count_of(kind)).sum::<u64>();
         use DecisionKind as D;
         let kept = count(&[D::KeptLevel0, D::KeptLevel1, D::KeptLevel2, D::PreferredRestored]);
-        let dropped = count(&[D::CapitalsDropped, D::CapitalTwinDropped]);
+        let dropped = count(&[D::CapitalsDropped, D::CapitalTwinDropped, D::TwinToPreferred]);
         prop_assert_eq!(kept - dropped, kb.name_count() as u64);
     }
 

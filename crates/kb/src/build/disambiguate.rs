@@ -126,6 +126,9 @@ impl<'a, 'r> Group<'a, 'r> {
         if options.drop_capitals {
             self.drop_capitals(report);
         }
+        if options.twins_to_preferred {
+            self.twins_to_preferred(report);
+        }
         if options.drop_capital_twins {
             self.drop_capital_twins(report);
         }
@@ -182,6 +185,25 @@ impl<'a, 'r> Group<'a, 'r> {
                     self.rows[heir].preferred = true;
                 }
                 self.drop_row(row, DecisionKind::CapitalsDropped, report);
+            }
+        }
+    }
+
+    /// Of twins, the names of concepts that prefer another name go, if exactly one concept prefers its own.
+    fn twins_to_preferred(&mut self, report: &mut BuildReport) {
+        for twins in self.case_twins(Scope::WholeGroup) {
+            let mut preferring = twins.iter().filter(|&&row| self.rows[row].preferred);
+            let Some(owner) = preferring.next().map(|&row| self.rows[row].concept) else {
+                continue;
+            };
+            if preferring.any(|&row| self.rows[row].concept != owner) {
+                continue;
+            }
+            for row in twins {
+                let Row { concept, .. } = self.rows[row];
+                if concept != owner && self.held[concept as usize] > 1 {
+                    self.drop_row(row, DecisionKind::TwinToPreferred, report);
+                }
             }
         }
     }

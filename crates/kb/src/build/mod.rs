@@ -53,6 +53,11 @@ pub struct BuildOptions {
     /// in another casing, unless it is the concept's only name. Decides most case twins of MEDIC
     /// (OMIM writes titles in capitals) in favour of the concept with the ordinary spelling.
     pub drop_capital_twins: bool,
+    /// Beyond the paper: where names of several concepts differ in casing only and exactly one of the
+    /// concepts prefers its name, drop the others' (`Saethre-Chotzen Syndrome`, one of a dozen synonyms of
+    /// acrocephalosyndactyly, beside the concept `SAETHRE-CHOTZEN SYNDROME`), unless it is a concept's
+    /// only name. Goes before [`BuildOptions::drop_capital_twins`].
+    pub twins_to_preferred: bool,
 }
 
 impl Default for BuildOptions {
@@ -68,6 +73,7 @@ impl Default for BuildOptions {
             restore_preferred: true,
             drop_capitals: true,
             drop_capital_twins: false,
+            twins_to_preferred: false,
         }
     }
 }

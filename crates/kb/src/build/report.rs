@@ -58,6 +58,8 @@ kinds! {
     CapitalsDropped = "rows dropped: capitals of another name of the concept",
     /// A name in capitals beside another casing of it in another concept (option).
     CapitalTwinDropped = "rows dropped: capitals of a name of another concept",
+    /// A name beside another casing of it that is the preferred name of another concept (option).
+    TwinToPreferred = "rows dropped: another casing is a preferred name of another concept",
     /// A concept and group without any name: it can never be predicted.
     WithoutName = "(concept, group) pairs left without a name",
     /// A preferred name that another concept of the group holds.
