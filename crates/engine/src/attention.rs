@@ -10,6 +10,9 @@ use syncabel_kernels::simd::{exp, max, sum};
 use crate::Shape;
 use crate::arena::{Arena, CELLS, Window};
 
+/// Numbers of a head's output that are summed together.
+const WIDE: usize = 32;
+
 /// Rows of one run that one task takes.
 const TASK_ROWS: usize = 8;
 
@@ -134,11 +137,12 @@ fn heads<const N: usize>(
     for (number, ((keys, _), &mask)) in blocks.iter().zip(masks).enumerate() {
         let keys = &keys[head * dim * CELLS..][..dim * CELLS];
         let mut totals = [[0.0f32; CELLS]; N];
-        for (d, line) in keys.chunks_exact(CELLS).enumerate() {
+        let (lines, _) = keys.as_chunks::<CELLS>();
+        for (d, line) in lines.iter().enumerate() {
             for (n, totals) in totals.iter_mut().enumerate() {
                 let q = query[n * dim + d];
-                for c in 0..CELLS {
-                    totals[c] += q * line[c];
+                for (total, key) in totals.iter_mut().zip(line) {
+                    *total += q * key;
                 }
             }
         }
@@ -166,32 +170,49 @@ fn heads<const N: usize>(
         let scale = 1.0 / sum([&*scores], |[score]| score);
         scores.iter_mut().for_each(|score| *score *= scale);
     }
-    for from in (0..dim).step_by(CELLS) {
-        let width = CELLS.min(dim - from);
-        let mut totals = [[0.0f32; CELLS]; N];
-        for (number, ((_, values), &mask)) in blocks.iter().zip(masks).enumerate() {
-            if mask == 0 {
-                continue;
-            }
-            let values = &values[head * dim * CELLS..][..dim * CELLS];
-            for (c, line) in values.chunks_exact(dim).enumerate() {
-                let line = &line[from..][..width];
-                for (n, totals) in totals.iter_mut().enumerate() {
-                    let weight = scores[n * cells + number * CELLS + c];
-                    if width == CELLS {
-                        for d in 0..CELLS {
-                            totals[d] += weight * line[d];
-                        }
-                    } else {
-                        for (total, value) in totals.iter_mut().zip(line) {
-                            *total += weight * value;
-                        }
-                    }
+    let whole = dim / WIDE * WIDE;
+    for from in (0..whole).step_by(WIDE) {
+        mix::<N, WIDE>(out, scores, blocks, masks, head, dim, from);
+    }
+    for from in whole..dim {
+        mix::<N, 1>(out, scores, blocks, masks, head, dim, from);
+    }
+}
+
+/// W numbers of each of N heads' outputs, from number `from` on: values weighted by probabilities.
+///
+/// W is known, or the sums would not stay in registers.
+#[inline(always)]
+fn mix<const N: usize, const W: usize>(
+    out: &mut [f32],
+    scores: &[f32],
+    blocks: &[(&[f32], &[f32])],
+    masks: &[u16],
+    head: usize,
+    dim: usize,
+    from: usize,
+) {
+    let cells = blocks.len() * CELLS;
+    let mut totals = [[0.0f32; W]; N];
+    for (number, ((_, values), &mask)) in blocks.iter().zip(masks).enumerate() {
+        if mask == 0 {
+            continue;
+        }
+        let values = &values[head * dim * CELLS..][..dim * CELLS];
+        let weights: [&[f32; CELLS]; N] = std::array::from_fn(|n| {
+            let at = n * cells + number * CELLS;
+            scores[at..].first_chunk().expect("a score for every cell")
+        });
+        for (c, line) in values.chunks_exact(dim).enumerate() {
+            let line: &[f32; W] = line[from..].first_chunk().expect("inside the head");
+            for (totals, weights) in totals.iter_mut().zip(weights) {
+                for (total, value) in totals.iter_mut().zip(line) {
+                    *total += weights[c] * value;
                 }
             }
         }
-        for (n, totals) in totals.iter().enumerate() {
-            out[n * dim + from..][..width].copy_from_slice(&totals[..width]);
-        }
+    }
+    for (n, totals) in totals.iter().enumerate() {
+        out[n * dim + from..][..W].copy_from_slice(totals);
     }
 }

@@ -92,6 +92,20 @@ impl Cell {
         self.settings.iter().map(part).collect::<Vec<_>>().join(",")
     }
 
+    /// Which of the labels a text of `--only` means: those that are made of it alone or of it and other whole
+    /// `key=value` parts, and if there are none, those that contain it. So `arm=human_only` does not choose
+    /// `arm=human_only__as_written` as well.
+    pub fn chosen<'l>(labels: &'l [String], text: &str) -> Vec<&'l str> {
+        let whole = |label: &&String| format!(",{label},").contains(&format!(",{text},"));
+        let choose = |keep: &dyn Fn(&&String) -> bool| -> Vec<&'l str> {
+            labels.iter().filter(keep).map(String::as_str).collect()
+        };
+        match choose(&whole) {
+            exact if !exact.is_empty() => exact,
+            _ => choose(&|label| label.contains(text)),
+        }
+    }
+
     /// The value of an axis as plain text, by dotted path or, where no axis has that path, by last key.
     pub fn value(&self, axis: &str) -> Option<String> {
         let exact = |(path, _): &&(String, Value)| path == axis;
@@ -230,6 +244,23 @@ mod tests {
             .collect();
         assert_eq!(changed, ["train.epochs", "composition.strategy", "seed"]);
         assert_eq!(cells[3].value("arm").as_deref(), Some("short"));
+    }
+
+    #[test]
+    fn only_means_whole_labels_first_then_whole_parts_then_text() {
+        let labels = [
+            "arm=human_only,seed=1",
+            "arm=human_only,seed=10",
+            "arm=human_only__as_written,seed=1",
+        ]
+        .map(String::from);
+        let chosen = |text| Cell::chosen(&labels, text);
+        assert_eq!(chosen("arm=human_only,seed=1"), [&labels[0]]);
+        assert_eq!(chosen("arm=human_only"), [&labels[0], &labels[1]]);
+        assert_eq!(chosen("seed=1"), [&labels[0], &labels[2]]);
+        assert_eq!(chosen("as_written"), [&labels[2]]);
+        assert_eq!(chosen("human"), labels.each_ref());
+        assert!(chosen("seed=2").is_empty());
     }
 
     #[test]

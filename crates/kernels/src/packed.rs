@@ -8,8 +8,9 @@
 //! panel   32 columns of the right factor, row after row: 2 vectors of 16 a row, edges padded with zeros
 //! ```
 //!
-//! The kernel keeps 12 rows x 32 columns of sums in registers and walks down a panel once: two loads, twelve broadcasts
-//! and 24 multiply-adds a row. A panel of 576 rows takes 72 KiB and stays in the second-level cache while the rows of the
+//! A kernel keeps up to 12 rows x 32 columns of sums in registers and walks down a panel once: two loads, twelve broadcasts
+//! and 24 multiply-adds a line. There is a kernel for every number of rows up to 12, and more rows are cut into equal
+//! parts: 14 rows are 7 and 7, two walks, not 12 and 2, of which the second would wait for memory and not multiply. A panel of 576 rows takes 72 KiB and stays in the second-level cache while the rows of the
 //! left factor pass by.
 //!
 //! Every sum runs down its panel in order, so neither the number of threads nor the number of rows changes a bit.
@@ -170,15 +171,9 @@ unsafe fn block(out: &Output, a: &[f32], rows: Range<usize>, b: &Packed, panels:
 
 const MOST_ROWS: usize = 12;
 
-/// How many of the remaining rows the next kernel takes.
+/// How many of the remaining rows the next kernel takes: equal parts, as few as there can be.
 fn step(left: usize) -> usize {
-    match left {
-        12.. => 12,
-        8.. => 8,
-        4.. => 4,
-        2.. => 2,
-        _ => 1,
-    }
+    left.div_ceil(left.div_ceil(MOST_ROWS))
 }
 
 fn has_avx512() -> bool {
@@ -188,18 +183,25 @@ fn has_avx512() -> bool {
     return false;
 }
 
-/// `sums = left * lines`; 1, 2, 4, 8 or 12 rows.
+/// `sums = left * lines`; 1 to 12 rows.
 fn products(wide: bool, sums: &mut [Line], left: &[f32], lines: &[Line]) {
     #[cfg(target_arch = "x86_64")]
     if wide {
         // SAFETY: the feature was detected; slices have the lengths that the kernel reads.
         unsafe {
             match sums.len() {
-                12 => avx512::<12>(sums, left, lines),
-                8 => avx512::<8>(sums, left, lines),
-                4 => avx512::<4>(sums, left, lines),
+                1 => avx512::<1>(sums, left, lines),
                 2 => avx512::<2>(sums, left, lines),
-                _ => avx512::<1>(sums, left, lines),
+                3 => avx512::<3>(sums, left, lines),
+                4 => avx512::<4>(sums, left, lines),
+                5 => avx512::<5>(sums, left, lines),
+                6 => avx512::<6>(sums, left, lines),
+                7 => avx512::<7>(sums, left, lines),
+                8 => avx512::<8>(sums, left, lines),
+                9 => avx512::<9>(sums, left, lines),
+                10 => avx512::<10>(sums, left, lines),
+                11 => avx512::<11>(sums, left, lines),
+                _ => avx512::<12>(sums, left, lines),
             }
         }
         return;
@@ -333,7 +335,7 @@ mod tests {
     fn the_portable_kernel_agrees() {
         let (k, left) = (50, numbers(12 * 50, 3));
         let packed = Packed::right(Matrix::new(&numbers(50 * 32, 11), 50, 32));
-        for count in [1, 2, 4, 8, 12] {
+        for count in 1..=12 {
             let mut sums = [[Line([0.0; WIDTH]); MOST_ROWS]; 2];
             products(
                 has_avx512(),

@@ -21,7 +21,7 @@ pub(super) struct Args {
     /// Set a key of the file: `--set train.learning_rate=1e-4`. May be repeated.
     #[arg(long = "set", value_name = "KEY=VALUE")]
     set: Vec<String>,
-    /// Run only cells whose label contains this text (see --list). May be repeated: one of the texts is enough.
+    /// Run only the cell of this label (see --list), or cells whose label contains this text. May be repeated.
     #[arg(long, value_name = "TEXT")]
     only: Vec<String>,
     /// Print the labels of all cells and stop.
@@ -51,14 +51,17 @@ pub(super) fn run(args: Args) -> Result<()> {
     let file = ExperimentFile::read(&args.file, &args.set)?;
     let mut cells = file.cells()?;
     if !args.only.is_empty() {
-        let contains = |label: &str, text: &String| label.contains(text.as_str());
         let labels: Vec<String> = cells.iter().map(|(cell, _)| cell.label()).collect();
-        let stray = |text: &&String| !labels.iter().any(|label| contains(label, text));
-        if let Some(text) = args.only.iter().find(stray) {
-            let message = format!("no cell's label contains `{text}`; `--list` shows them");
-            return Err(BadInput(message).into());
+        let mut chosen = Vec::new();
+        for text in &args.only {
+            let found = Cell::chosen(&labels, text);
+            if found.is_empty() {
+                let message = format!("no cell's label contains `{text}`; `--list` shows them");
+                return Err(BadInput(message).into());
+            }
+            chosen.extend(found);
         }
-        cells.retain(|(cell, _)| args.only.iter().any(|text| contains(&cell.label(), text)));
+        cells.retain(|(cell, _)| chosen.contains(&cell.label().as_str()));
     }
     if args.list {
         cells

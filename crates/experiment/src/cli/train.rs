@@ -2,6 +2,7 @@
 
 use crate::config::ExperimentFile;
 use crate::error::BadInput;
+use crate::overrides::Cell;
 use crate::pipeline::{CellRun, Folders};
 use anyhow::Result;
 use std::path::PathBuf;
@@ -31,10 +32,9 @@ pub(super) fn run(args: Args) -> Result<()> {
     let folders = Folders::new(&args.runs, &file.experiment.name);
     let mut cells = file.cells()?;
     if let Some(text) = &args.only {
-        // a whole label wins: `seed=1` is part of `seed=10`
-        let whole = cells.iter().any(|(cell, _)| cell.label() == *text);
-        let chosen = |label: &str| label == text || (!whole && label.contains(text.as_str()));
-        cells.retain(|(cell, _)| chosen(&cell.label()));
+        let labels: Vec<String> = cells.iter().map(|(cell, _)| cell.label()).collect();
+        let chosen = Cell::chosen(&labels, text);
+        cells.retain(|(cell, _)| chosen.contains(&cell.label().as_str()));
     }
     if cells.is_empty() {
         return Err(BadInput(

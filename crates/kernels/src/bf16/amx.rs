@@ -114,6 +114,36 @@ macro_rules! products {
     };
 }
 
+/// One left tile times two right ones, along the panels.
+macro_rules! products_of_one {
+    ($($start:literal),*; $out:ident, $stride:ident, $left:ident, $right:ident) => {
+        asm!(
+            $($start,)*
+            "2:",
+            "tileloadd tmm4, [{a0} + {line}]",
+            "tileloadd tmm6, [{b0} + {line}]",
+            "tdpbf16ps tmm0, tmm4, tmm6",
+            "tileloadd tmm7, [{b1} + {line}]",
+            "tdpbf16ps tmm1, tmm4, tmm7",
+            "add {a0}, 1024",
+            "add {b0}, 1024",
+            "add {b1}, 1024",
+            "dec {tiles}",
+            "jnz 2b",
+            "tilestored [{upper} + {stride}], tmm0",
+            "tilestored [{upper} + {stride} + 64], tmm1",
+            a0 = inout(reg) $left[0].as_ptr() => _,
+            b0 = inout(reg) $right[0].as_ptr() => _,
+            b1 = inout(reg) $right[1].as_ptr() => _,
+            tiles = inout(reg) $left[0].len() => _,
+            upper = in(reg) $out,
+            stride = in(reg) 4 * $stride,
+            line = in(reg) 64usize,
+            options(nostack)
+        )
+    };
+}
+
 /// See [`super::block`].
 ///
 /// # Safety
@@ -122,14 +152,22 @@ pub(super) unsafe fn block(
     out: *mut f32,
     stride: usize,
     write: Write,
-    left: [&[Tile]; 2],
+    left: &[&[Tile]],
     right: [&[Tile]; 2],
 ) {
     debug_assert!(!left[0].is_empty() && left[0].len() == right[1].len());
-    // SAFETY: the loop reads as many tiles as a panel has and writes 32 rows of 32 numbers; nothing else in this program
-    // uses tile registers, so they need not be named as changed.
+    // SAFETY: the loops read as many tiles as a panel has and write 16 rows of 32 numbers for each left panel; nothing else
+    // in this program uses tile registers, so they need not be named as changed.
     unsafe {
         match write {
+            Write::Replace if left.len() == 1 => {
+                products_of_one!("tilezero tmm0", "tilezero tmm1"; out, stride, left, right)
+            }
+            Write::Add if left.len() == 1 => products_of_one!(
+                "tileloadd tmm0, [{upper} + {stride}]",
+                "tileloadd tmm1, [{upper} + {stride} + 64]";
+                out, stride, left, right
+            ),
             Write::Replace => {
                 products!("tilezero tmm0", "tilezero tmm1", "tilezero tmm2", "tilezero tmm3"; out, stride, left, right)
             }

@@ -23,12 +23,12 @@ pub(super) unsafe fn block(
     out: *mut f32,
     stride: usize,
     write: Write,
-    left: [&[Tile]; 2],
+    left: &[&[Tile]],
     right: [&[Tile]; 2],
 ) {
-    for (i, left) in left.into_iter().enumerate() {
+    for (i, left) in left.iter().enumerate() {
         for from in (0..OUTER).step_by(ROWS) {
-            // SAFETY: the caller vouches for 32 rows of 32 numbers at `out`.
+            // SAFETY: the caller vouches for as many rows of 32 numbers at `out`.
             unsafe {
                 rows(
                     out.add((i * OUTER + from) * stride),

@@ -249,8 +249,9 @@ unsafe fn blocks(
         let along = from..(from + step).min(depth);
         let write = if from == 0 { out.write } else { Write::Add };
         for i in rows.clone().step_by(2) {
-            let last = rows.end - 1;
-            let left = [i, (i + 1).min(last)].map(|panel| &a.panel(panel)[along.clone()]);
+            // A last panel that is alone goes alone: few rows are what decoding has.
+            let two = [i, (i + 1).min(rows.end - 1)].map(|panel| &a.panel(panel)[along.clone()]);
+            let left = &two[..(rows.end - i).min(2)];
             for j in columns.clone().step_by(2) {
                 let last = columns.end - 1;
                 let right = [j, (j + 1).min(last)].map(|panel| &b.panel(panel)[along.clone()]);
@@ -277,11 +278,11 @@ unsafe fn cut_block(
     stride: usize,
     size: (usize, usize),
     write: Write,
-    left: [&[Tile]; 2],
+    left: &[&[Tile]],
     right: [&[Tile]; 2],
 ) {
     if size == (2 * OUTER, 2 * OUTER) {
-        // SAFETY: a whole block fits at `out`, and it is ours.
+        // SAFETY: a whole block of two left panels fits at `out`, and it is ours.
         return unsafe { block(unit, out, stride, write, left, right) };
     }
     let (height, width) = size;
@@ -313,16 +314,16 @@ unsafe fn cut_block(
 #[repr(align(64))]
 struct Block([f32; 4 * OUTER * OUTER]);
 
-/// Multiplies two left panels with two right ones into a block of 32 x 32.
+/// Multiplies one or two left panels with two right ones into a block of 16 or 32 rows of 32.
 ///
 /// # Safety
-/// `out` points to 32 rows, `stride` numbers apart, of which the first 32 numbers are this call's alone to write.
+/// `out` points to these rows, `stride` numbers apart, of which the first 32 numbers are this call's alone to write.
 unsafe fn block(
     unit: Unit,
     out: *mut f32,
     stride: usize,
     write: Write,
-    left: [&[Tile]; 2],
+    left: &[&[Tile]],
     right: [&[Tile]; 2],
 ) {
     // SAFETY: the caller vouches for `out`; `Unit::available` offered the unit, and `blocks` has set AMX up.

@@ -11,15 +11,15 @@ pub(super) unsafe fn block(
     out: *mut f32,
     stride: usize,
     write: Write,
-    left: [&[Tile]; 2],
+    left: &[&[Tile]],
     right: [&[Tile]; 2],
 ) {
-    for (i, left) in left.into_iter().enumerate() {
+    for (i, left) in left.iter().enumerate() {
         for (j, right) in right.into_iter().enumerate() {
             let mut sums = [0.0; OUTER * OUTER];
             products(&mut sums, left, right);
             for (row, sums) in sums.chunks_exact(OUTER).enumerate() {
-                // SAFETY: rows 0..32 and columns 0..32 at `out` are ours.
+                // SAFETY: 16 rows for each left panel and 32 columns at `out` are ours.
                 let cells = unsafe {
                     let at = out.add((i * OUTER + row) * stride + j * OUTER);
                     std::slice::from_raw_parts_mut(at, OUTER)

@@ -15,7 +15,7 @@ use std::path::{Path, PathBuf};
 use memmap2::Mmap;
 
 use super::quantized::{Encoding, SUPPORTED};
-use super::{EMBEDDING, HEAD, TensorSource, map_file};
+use super::{EMBEDDING, HEAD, TensorSource, forget, map_file};
 use crate::config::RopeScaling;
 use crate::{Error, LlamaConfig, TextTokenizer};
 
@@ -275,7 +275,11 @@ impl GgufFile {
             });
         }
         match info.encoding {
-            Some(encoding) => Ok(encoding.decode(&self.map[info.start..][..info.bytes])),
+            Some(encoding) => {
+                let values = encoding.decode(&self.map[info.start..][..info.bytes]);
+                forget(&self.map, info.start..info.start + info.bytes);
+                Ok(values)
+            }
             None => Err(Error::TensorType {
                 path: self.path.clone(),
                 tensor: name.to_owned(),

@@ -261,6 +261,19 @@ pub(crate) fn map_file(path: &Path) -> Result<Mmap, Error> {
     unsafe { Mmap::map(&file) }.map_err(read)
 }
 
+/// Tells the system that a part of a file will hardly be read again: its pages leave this process's memory, so that loading
+/// a model does not take its size once more.
+pub(crate) fn forget(map: &Mmap, bytes: std::ops::Range<usize>) {
+    #[cfg(unix)]
+    // SAFETY: the map is read-only and backed by its file: pages that are gone are read again when they are touched.
+    // Nothing depends on success.
+    let _ = unsafe {
+        map.unchecked_advise_range(memmap2::UncheckedAdvice::DontNeed, bytes.start, bytes.len())
+    };
+    #[cfg(not(unix))]
+    let _ = (map, bytes);
+}
+
 fn host<const D: usize>(tensor: Tensor<D>) -> Result<Vec<f32>, Error> {
     tensor
         .try_into_vec_as::<f32>()

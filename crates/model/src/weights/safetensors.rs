@@ -11,7 +11,7 @@ use rayon::prelude::*;
 use safetensors::SafeTensors;
 use safetensors::tensor::Dtype;
 
-use super::{TensorSource, map_file, tensors};
+use super::{TensorSource, forget, map_file, tensors};
 use crate::{Error, Llama};
 
 /// File name of weights that are in one piece.
@@ -173,12 +173,14 @@ impl TensorSource for Folder {
             });
         }
         let bytes = &file.map[entry.bytes.clone()];
-        decode(entry.dtype, bytes).ok_or_else(|| Error::TensorType {
+        let values = decode(entry.dtype, bytes).ok_or_else(|| Error::TensorType {
             path: file.path.clone(),
             tensor: name.to_owned(),
             found: format!("{:?}", entry.dtype),
             supported: SUPPORTED,
-        })
+        });
+        forget(&file.map, entry.bytes.clone());
+        values
     }
 
     fn contains(&self, name: &str) -> bool {
