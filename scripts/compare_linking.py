@@ -5,6 +5,8 @@
       --python VENV/bin/python --hf MODEL_FOLDER --model MODEL_FOLDER_OR_GGUF \\
       --names names.txt --prompts prompts.txt --out results/linking/untuned
 
+Names come from `syncabel kb names KB`, prompts from `scripts/prompts.py predictions.tsv`.
+
 `guided` is the example of the crate `decode` (cargo build --release --workspace --examples). The baseline is any script with the
 options --model, --names, --prompts, --mentions, --batch, --dtype, --sort, --early-stopping, --candidates and --json. Every
 round runs each setting once, one after the other, so that a machine whose speed drifts treats all alike; medians count.
@@ -101,9 +103,12 @@ def main():
     ap.add_argument("--mentions", type=int, default=64)
     ap.add_argument("--rounds", type=int, default=3)
     ap.add_argument("--only", action="append", default=[], help="a setting by its name; may be repeated")
-    ap.add_argument("--keep", help="folder for the answers of every setting; a file that is there already is taken, not made again")
+    ap.add_argument("--agreement", type=int, default=0, metavar="N",
+                    help="compare answers over N mentions, each side once, instead of over those of the last round")
+    ap.add_argument("--keep", help="folder for the answers of --agreement; a side whose file is there is not run again")
     a = ap.parse_args()
     os.makedirs(a.out, exist_ok=True)
+    command = " ".join(sys.argv)
     chosen = [n for n in (*OURS, *THEIRS) if not a.only or n in a.only]
     if missing := set(a.only) - set(chosen):
         ap.error(f"no setting is called {', '.join(sorted(missing))}; there are: {'; '.join((*OURS, *THEIRS))}")
@@ -116,11 +121,22 @@ def main():
                 one = ours(a, OURS[name], file(name)) if name in OURS else theirs(a, THEIRS[name], file(name))
                 rounds[name].append(one)
                 print(f"round {number + 1}, {name}: {one['rate']:.2f} mentions/s ({time.time() - started:.0f} s)", file=sys.stderr)
-        with open(os.path.join(a.out, "speed.md"), "w") as f:
-            f.write(f"`{' '.join(sys.argv)}`\n\n" + speed(rounds, chosen, a.mentions))
-        if all(name in rounds for name in EXACT):
+        if a.rounds:
+            with open(os.path.join(a.out, "speed.md"), "w") as f:
+                f.write(f"`{command}`\n\n" + speed(rounds, chosen, a.mentions))
+        if a.agreement:
+            folder = a.keep or folder
+            a.mentions = a.agreement
+            for name in EXACT:
+                if not os.path.exists(file(name)):
+                    os.makedirs(folder, exist_ok=True)
+                    part = file(name) + ".part"
+                    one = ours(a, OURS[name], part) if name in OURS else theirs(a, THEIRS[name], part)
+                    os.rename(part, file(name))
+                    print(f"{name}: {a.mentions} mentions at {one['rate']:.2f} a second", file=sys.stderr)
+        if a.agreement or all(name in rounds for name in EXACT):
             with open(os.path.join(a.out, "agreement.md"), "w") as f:
-                f.write(agreement(file(EXACT[1]), file(EXACT[0])))
+                f.write(f"`{command}`\n\n" + agreement(file(EXACT[1]), file(EXACT[0])))
 
 
 if __name__ == "__main__":

@@ -2,9 +2,35 @@
 
 use crate::error::BadInput;
 use anyhow::Result;
+use std::io::{BufWriter, ErrorKind, Stdout, Write};
 use std::path::Path;
 use std::str::FromStr;
 use syncabel_corpus::{Corpus, CorpusFormat, Language, PubtatorRules, ReadOptions};
+
+/// Buffered stdout. A reader that went away (`| head`) has seen enough: the program ends with exit code 0.
+pub(super) fn stdout() -> BufWriter<UntilNobodyReads> {
+    BufWriter::new(UntilNobodyReads(std::io::stdout()))
+}
+
+/// See [`stdout`].
+pub(super) struct UntilNobodyReads(Stdout);
+
+fn end_if_nobody_reads<T>(result: std::io::Result<T>) -> std::io::Result<T> {
+    match result {
+        Err(e) if e.kind() == ErrorKind::BrokenPipe => std::process::exit(0),
+        other => other,
+    }
+}
+
+impl Write for UntilNobodyReads {
+    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+        end_if_nobody_reads(self.0.write(bytes))
+    }
+
+    fn flush(&mut self) -> std::io::Result<()> {
+        end_if_nobody_reads(self.0.flush())
+    }
+}
 
 /// Reads a corpus; the format is guessed from the file name where it is not given.
 ///

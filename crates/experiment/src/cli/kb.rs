@@ -3,10 +3,11 @@
 use crate::config::with_nearest;
 use crate::error::BadInput;
 use anyhow::Result;
+use std::io::Write as _;
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
 use syncabel_kb::select::TfidfIndex;
-use syncabel_kb::{BuildOptions, Kb, SourceFormat};
+use syncabel_kb::{BuildOptions, GroupId, Kb, SourceFormat};
 
 /// KB subcommands.
 #[derive(Debug, clap::Subcommand)]
@@ -22,6 +23,9 @@ pub(super) enum Command {
     /// Find concepts by code or name.
     #[command(after_help = "Example: syncabel kb lookup medic.kb \"hay fever\"")]
     Lookup(LookupArgs),
+    /// Print every name that can be predicted, one on a line, by group and bytes.
+    #[command(after_help = "Example: syncabel kb names medic.kb --codes > names.tsv")]
+    Names(NamesArgs),
 }
 
 /// Arguments of `kb build`.
@@ -76,12 +80,43 @@ pub(super) struct LookupArgs {
     json: bool,
 }
 
+/// Arguments of `kb names`.
+#[derive(Debug, clap::Args)]
+pub(super) struct NamesArgs {
+    /// KB folder.
+    kb: PathBuf,
+    /// Names of this semantic group only.
+    #[arg(long)]
+    group: Option<String>,
+    /// The code of each name behind it, after a tab.
+    #[arg(long)]
+    codes: bool,
+}
+
 pub(super) fn run(command: Command) -> Result<()> {
     match command {
         Command::Build(args) => build(args),
         Command::Inspect(args) => inspect(args),
         Command::Lookup(args) => lookup(args),
+        Command::Names(args) => names(args),
     }
+}
+
+fn names(args: NamesArgs) -> Result<()> {
+    let kb = Kb::open(&args.kb)?;
+    let only = group_of(&kb, args.group.as_deref())?;
+    let mut out = super::io::stdout();
+    for (group, _) in kb.groups().filter(|(group, _)| only.is_none_or(|o| o == *group)) {
+        for name in kb.names(group) {
+            if args.codes {
+                writeln!(out, "{}\t{}", name.text, kb.concept(name.concept).code())?;
+            } else {
+                writeln!(out, "{}", name.text)?;
+            }
+        }
+    }
+    out.flush()?;
+    Ok(())
 }
 
 fn build(args: BuildArgs) -> Result<()> {
@@ -134,14 +169,17 @@ fn inspect(args: InspectArgs) -> Result<()> {
     Ok(())
 }
 
+/// The group of this name; none if none is asked for.
+fn group_of(kb: &Kb, name: Option<&str>) -> Result<Option<GroupId>> {
+    let Some(name) = name else { return Ok(None) };
+    let known = || kb.groups().map(|(_, n)| n).collect::<Vec<_>>().join(", ");
+    let refused = || BadInput(format!("the KB has no group `{name}`; it has {}", known()));
+    Ok(Some(kb.group_id(name).ok_or_else(refused)?))
+}
+
 fn lookup(args: LookupArgs) -> Result<()> {
     let kb = Kb::open(&args.kb)?;
-    let group = args.group.as_deref().map(|name| {
-        let known = || kb.groups().map(|(_, n)| n).collect::<Vec<_>>().join(", ");
-        kb.group_id(name)
-            .ok_or_else(|| BadInput(format!("the KB has no group `{name}`; it has {}", known())))
-    });
-    let group = group.transpose()?;
+    let group = group_of(&kb, args.group.as_deref())?;
     let index = (args.nearest > 0).then(|| TfidfIndex::fit(&kb));
     let found = syncabel_kb::lookup(&kb, &args.query, group, index.as_ref(), args.nearest);
     if args.json {

@@ -12,7 +12,7 @@ use anyhow::{Context, Result};
 use sink::Sink;
 use source::{Input, Item};
 use std::collections::BTreeMap;
-use std::io::{BufWriter, Write};
+use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 use syncabel_corpus::marked::{AbbreviationStep, GroupRule, MarkOptions, MarkedMention};
@@ -183,7 +183,7 @@ fn link(
                 .collect()
         }
     };
-    let mut out = BufWriter::new(std::io::stdout().lock());
+    let mut out = super::io::stdout();
     for ((prediction, why), item) in linked.iter().zip(items) {
         if let Some(sink) = &mut sink {
             sink.write(prediction, item.document.as_ref())?;

@@ -28,7 +28,7 @@ impl Sink {
         let stream = || -> Result<Box<dyn Write>> {
             Ok(match out {
                 Some(path) => Box::new(BufWriter::new(File::create(path)?)),
-                None => Box::new(BufWriter::new(std::io::stdout())),
+                None => Box::new(crate::cli::io::stdout()),
             })
         };
         Ok(match format {
