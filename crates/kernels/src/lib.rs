@@ -18,8 +18,9 @@
 //!
 //! # Determinism
 //! Sums are never cut between threads, and row-wise kernels use a fixed number of partial sums, so the number of threads
-//! changes no bit. Float32 kernels compute the same bits on every vector unit; bfloat16 products differ in rounding
-//! between units, so a run is repeatable on machines of one kind.
+//! changes no bit. Row-wise kernels compute the same bits on every vector unit; products do not ([`packed`] fuses
+//! multiplication and addition where AVX-512 is there, bfloat16 units round differently), so a run is repeatable on machines of one
+//! kind.
 //!
 //! # Example
 //! ```
@@ -34,6 +35,7 @@
 pub mod bf16;
 mod matmul;
 pub mod packed;
+mod pages;
 pub mod rows;
 pub mod simd;
 

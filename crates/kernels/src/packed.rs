@@ -45,7 +45,9 @@ impl Packed {
     #[must_use]
     pub fn right(b: Matrix<'_>) -> Self {
         let (inner, outer) = (b.rows, b.columns);
-        let mut lines = vec![Line([0.0; WIDTH]); inner * outer.div_ceil(WIDTH)];
+        let len = inner * outer.div_ceil(WIDTH);
+        let mut lines = crate::pages::with_capacity(len);
+        lines.resize(len, Line([0.0; WIDTH]));
         lines
             .par_chunks_mut(inner.max(1))
             .enumerate()
@@ -171,6 +173,10 @@ unsafe fn block(out: &Output, a: &[f32], rows: Range<usize>, b: &Packed, panels:
 
 const MOST_ROWS: usize = 12;
 
+/// How far ahead of the products a panel is fetched: few rows wait for memory, and the hardware does not look beyond
+/// a page.
+const LINES_AHEAD: usize = 6;
+
 /// How many of the remaining rows the next kernel takes: equal parts, as few as there can be.
 fn step(left: usize) -> usize {
     left.div_ceil(left.div_ceil(MOST_ROWS))
@@ -220,8 +226,11 @@ unsafe fn avx512<const R: usize>(sums: &mut [Line], left: &[f32], lines: &[Line]
     debug_assert!(sums.len() == R && left.len() == R * inner);
     let mut registers = [[_mm512_setzero_ps(); 2]; R];
     for (i, line) in lines.iter().enumerate() {
-        // SAFETY: a line is 32 aligned numbers; row r of `left` has number i.
+        // SAFETY: a line is 32 aligned numbers; row r of `left` has number i. A prefetch may point anywhere.
         unsafe {
+            let ahead = std::ptr::from_ref(line).wrapping_add(LINES_AHEAD).cast::<i8>();
+            _mm_prefetch::<_MM_HINT_T0>(ahead);
+            _mm_prefetch::<_MM_HINT_T0>(ahead.wrapping_add(64));
             let b = [
                 _mm512_load_ps(line.0.as_ptr()),
                 _mm512_load_ps(line.0.as_ptr().add(16)),

@@ -80,15 +80,25 @@ impl<'q> BeamSearch<'q> {
         })
     }
 
-    /// Asks for the last token of every beam that has not been read, and for what follows it without a choice.
-    pub(super) fn ask(&mut self, rules: &Rules<'_>, runs: &mut Vec<Run>) -> Result<(), Error> {
+    /// Asks for the last token of every beam that has not been read, and for some of what follows it without a choice: up
+    /// to `room` rows in all. Half of what is read ahead belongs to beams that die before they get there, so this is for
+    /// passes that have room.
+    pub(super) fn ask(
+        &mut self,
+        room: usize,
+        rules: &Rules<'_>,
+        runs: &mut Vec<Run>,
+    ) -> Result<(), Error> {
         self.reading.clear();
         loop {
+            let unread = |beam: &&Beam| matches!(beam.ahead, Ahead::Unread(_));
+            let unread = self.live.iter().filter(unread).count();
+            let ahead = (room / unread.max(1)).saturating_sub(1);
             for number in 0..self.live.len() {
                 let Ahead::Unread(unread) = self.live[number].ahead.clone() else {
                     continue;
                 };
-                let (run, place) = self.run(number, unread, rules)?;
+                let (run, place) = self.run(number, unread, ahead, rules)?;
                 match must_end(&run, place, rules) {
                     Some(known) => self.live[number].ahead = known,
                     None => self.reading.push((number, run, place)),
@@ -147,6 +157,7 @@ impl<'q> BeamSearch<'q> {
         &self,
         number: usize,
         unread: Option<(State, u32)>,
+        ahead: usize,
         rules: &Rules<'_>,
     ) -> Result<(Run, Place), Error> {
         let place = self.live[number].place;
@@ -161,6 +172,11 @@ impl<'q> BeamSearch<'q> {
             return Ok((run, place));
         };
         let room = rules.options.max_new_tokens - self.length;
+        let room = match rules.options.scoring {
+            Scoring::Full => room.min(ahead),
+            // Forced tokens cost nothing there, and whether a name must end behind them is to be seen at once.
+            Scoring::Local => room,
+        };
         let (forced, place) = match rules.constraint {
             Constraint::Guided(trie) if rules.forced_runs => place.forced(trie, room),
             _ => (Vec::new(), place),

@@ -121,6 +121,11 @@ impl Work {
 /// is alone looks at several places at once up to this many.
 const CHEAP_ROWS: usize = 6;
 
+/// Rows up to which a pass is filled with forced tokens of beams, which may turn out not to be needed because the beam
+/// dies first: about as many as take as long to multiply as the weights to read. A pass that has them anyway, from many
+/// open mentions, reads nothing ahead.
+const AHEAD_ROWS: usize = 32;
+
 /// One mention's search.
 enum Search<'q> {
     Beam(BeamSearch<'q>),
@@ -135,11 +140,11 @@ impl<'q> Search<'q> {
         })
     }
 
-    /// Adds the runs that it needs next: at least one unless it is done.
-    fn ask(&mut self, room: usize, rules: &Rules<'_>, runs: &mut Vec<Run>) -> Result<(), Error> {
+    /// Adds the runs that it needs next, beside those of `open` mentions in all: at least one unless it is done.
+    fn ask(&mut self, open: usize, rules: &Rules<'_>, runs: &mut Vec<Run>) -> Result<(), Error> {
         match self {
-            Self::Beam(search) => search.ask(rules, runs),
-            Self::BestFirst(search) => search.ask(room, rules, runs),
+            Self::Beam(search) => search.ask(AHEAD_ROWS / open, rules, runs),
+            Self::BestFirst(search) => search.ask((CHEAP_ROWS / open).max(1), rules, runs),
         }
     }
 
@@ -208,10 +213,10 @@ fn pump<'q>(
                     asked: 0,
                 });
             }
-            let room = (CHEAP_ROWS / open.len().max(1)).max(1);
+            let together = open.len();
             for mention in open.iter_mut().filter(|mention| mention.asked == 0) {
                 let before = runs.len();
-                mention.search.ask(room, rules, &mut runs)?;
+                mention.search.ask(together, rules, &mut runs)?;
                 mention.asked = runs.len() - before;
             }
             // Who asks for nothing has its answers; its place is free for another one.

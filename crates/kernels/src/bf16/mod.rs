@@ -68,7 +68,11 @@ impl Panels {
     /// Packs a right factor `[k, n]`.
     #[must_use]
     pub fn right(b: Matrix<'_>) -> Self {
-        let mut panels = Self::default();
+        let tiles = b.columns.div_ceil(OUTER) * b.rows.div_ceil(INNER);
+        let mut panels = Self {
+            tiles: crate::pages::with_capacity(tiles),
+            ..Self::default()
+        };
         panels.set_right(b);
         panels
     }
