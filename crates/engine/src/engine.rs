@@ -167,6 +167,12 @@ impl Engine {
     /// See [`Error`]; all but [`Error::NotFinite`] before anything is read.
     pub fn forward(&mut self, runs: &[Run<'_>]) -> Result<Vec<Scores>, Error> {
         self.check(runs)?;
+        // On a thread of the pool: whoever starts a parallel loop from outside sleeps until it is done, two context
+        // switches a loop, and a pass has hundreds of loops.
+        rayon::scope(|_| self.read(runs))
+    }
+
+    fn read(&mut self, runs: &[Run<'_>]) -> Result<Vec<Scores>, Error> {
         let placed: Vec<Placed> = runs.iter().map(|run| self.place(run)).collect();
         let rows = rows(runs, &placed);
         let last_position = rows.iter().map(|row| row.position).max().unwrap_or(0);

@@ -85,41 +85,59 @@ impl FusedEngine {
     }
 }
 
+/// Runs `work` on a thread of the pool. Whoever starts a parallel loop from outside sleeps until it is done, which is two
+/// context switches a loop, and a step has thousands of loops.
+fn inside<T: Send>(work: impl FnOnce() -> T + Send) -> T {
+    rayon::scope(|_| work())
+}
+
 impl Engine for FusedEngine {
     fn accumulate(&mut self, batch: &[&Encoded], scale: f64) -> Result<f64, Error> {
         let mut total = 0.0;
         for piece in self.pieces(batch) {
-            let mut pass = Pass::new(&batch[piece], self.options.label_smoothing as f32);
-            self.network
-                .forward(&self.weights, &mut pass, &mut self.workspace);
-            self.network.backward(
-                &self.weights,
-                &mut self.gradients,
-                &mut pass,
-                &mut self.workspace,
-                scale as f32,
-            );
-            total += pass.losses.iter().sum::<f64>();
+            let Self {
+                network,
+                weights,
+                gradients,
+                workspace,
+                options,
+                ..
+            } = self;
+            total += inside(|| {
+                let mut pass = Pass::new(&batch[piece], options.label_smoothing as f32);
+                network.forward(weights, &mut pass, workspace);
+                network.backward(weights, gradients, &mut pass, workspace, scale as f32);
+                pass.losses.iter().sum::<f64>()
+            });
         }
         Ok(total)
     }
 
     fn update(&mut self, step: &AdamStep) -> Result<f64, Error> {
-        let norm = adam::squared_norm(&self.gradients).sqrt();
-        let clip = step.clip(norm);
-        for spec in &self.specs {
-            let range = spec.range();
-            adam::adam(
-                &mut self.weights[range.clone()],
-                &mut self.gradients[range.clone()],
-                &mut self.moments.first[range.clone()],
-                &mut self.moments.second[range],
-                step,
-                clip,
-                spec.shape.len(),
-            );
-        }
-        Ok(norm)
+        let Self {
+            specs,
+            weights,
+            gradients,
+            moments,
+            ..
+        } = self;
+        Ok(inside(|| {
+            let norm = adam::squared_norm(gradients).sqrt();
+            let clip = step.clip(norm);
+            for spec in specs.iter() {
+                let range = spec.range();
+                adam::adam(
+                    &mut weights[range.clone()],
+                    &mut gradients[range.clone()],
+                    &mut moments.first[range.clone()],
+                    &mut moments.second[range],
+                    step,
+                    clip,
+                    spec.shape.len(),
+                );
+            }
+            norm
+        }))
     }
 
     fn score(&mut self, batch: &[&Encoded]) -> Result<Vec<Score>, Error> {
