@@ -7,7 +7,7 @@ set -euo pipefail
 cd "$(dirname "$0")/.."
 
 if [ "${1:-}" != "--pdf" ]; then
-  cargo run --release --locked --workspace --bin syncabel -- report
+  cargo run --release --locked -- report
 fi
 
 venv=runs/paper-venv

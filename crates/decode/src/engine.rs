@@ -30,6 +30,15 @@ impl PoolModel for Engine {
                 query: mention,
                 step,
             },
+            EngineError::Capacity {
+                mention,
+                needed,
+                capacity,
+            } => Error::TooLong {
+                query: mention,
+                needed,
+                capacity,
+            },
             EngineError::Token { token, vocab } => Error::TokenOutsideVocabulary { token, vocab },
             other => Error::Model(Box::new(other)),
         })?;

@@ -141,6 +141,32 @@ pub enum Error {
         step: usize,
     },
 
+    /// A prompt and its answer do not fit into the model's context.
+    #[error(
+        "query {query} needs {needed} positions, the model has {capacity}; \
+             shorten the context around the mention (max_context_chars) or lower max_new_tokens"
+    )]
+    TooLong {
+        /// Position of the query in the input.
+        query: usize,
+        /// Tokens of its longest path.
+        needed: usize,
+        /// Positions of the model.
+        capacity: usize,
+    },
+
+    /// What went wrong with one mention.
+    #[error("{document}, mention {mention}: {source}")]
+    Mention {
+        /// The document of the mention.
+        document: String,
+        /// The id of the mention.
+        mention: String,
+        /// What it was; the number of the query in it is of no use to a reader of the input.
+        #[source]
+        source: Box<Error>,
+    },
+
     /// The trie or the tokenizer knows a token that the model's head has no row for.
     #[error(
         "token {token} is outside the model's vocabulary of {vocab}; \
@@ -182,4 +208,29 @@ pub enum Error {
         /// The groups there are, joined by commas.
         known: String,
     },
+}
+
+impl Error {
+    /// The query that it is about, if it is about one.
+    pub(crate) fn query(&self) -> Option<usize> {
+        match self {
+            Error::NoSuchGroup { query, .. }
+            | Error::NoGroup { query }
+            | Error::NotFinite { query, .. }
+            | Error::TooLong { query, .. } => Some(*query),
+            _ => None,
+        }
+    }
+
+    /// The same about another query number, `from` further on.
+    pub(crate) fn shifted(mut self, from: usize) -> Self {
+        if let Error::NoSuchGroup { query, .. }
+        | Error::NoGroup { query }
+        | Error::NotFinite { query, .. }
+        | Error::TooLong { query, .. } = &mut self
+        {
+            *query += from;
+        }
+        self
+    }
 }

@@ -108,7 +108,7 @@ enum Model<'a> {
 /// Links mentions to the concepts of a knowledge base.
 ///
 /// With a trie the search is guided, without one it is free and answers are looked up by their text. Prompts are
-/// decoded in batches of like length, equal prompts once; answers come in the order of the mentions.
+/// decoded many at a time, equal prompts once; answers come in the order of the mentions.
 pub struct Linker<'a> {
     model: Model<'a>,
     tokenizer: &'a dyn Tokenizer,
@@ -172,6 +172,9 @@ impl<'a> Linker<'a> {
                 );
             }
             _ => {}
+        }
+        if let Some(reason) = options.calibration.as_ref().and_then(Calibration::defect) {
+            return refuse("calibration", reason);
         }
         Ok(Self {
             model,
@@ -244,6 +247,14 @@ impl<'a> Linker<'a> {
         let found = self.search(&distinct, &mut |query| {
             done += work[query].len();
             progress(done);
+        });
+        let found = found.map_err(|error| match error.query().and_then(|query| work.get(query)) {
+            Some(same) => Error::Mention {
+                document: mentions[same[0]].document.clone(),
+                mention: mentions[same[0]].mention_id.clone(),
+                source: Box::new(error),
+            },
+            None => error,
         })?;
         let mut linked: Vec<Option<(Prediction, T)>> = vec![None; mentions.len()];
         for ((same, query), found) in work.iter().zip(&distinct).zip(&found) {
@@ -294,7 +305,8 @@ impl<'a> Linker<'a> {
                 for part in queries.chunks(batch) {
                     let from = found.len();
                     let model = model.as_mut();
-                    found.extend(beam_search(model, part, constraint, special, options)?);
+                    let some = beam_search(model, part, constraint, special, options);
+                    found.extend(some.map_err(|error| error.shifted(from))?);
                     (from..found.len()).for_each(&mut *done);
                 }
                 Ok(found)
@@ -463,16 +475,22 @@ impl<'a> Linker<'a> {
                 let mut sums: Vec<(&Answer, f64)> = Vec::new();
                 for answer in answers {
                     match sums.iter_mut().find(|(first, _)| first.code == answer.code) {
-                        Some((_, sum)) => *sum += answer.sum_log_prob.exp(),
-                        None => sums.push((answer, answer.sum_log_prob.exp())),
+                        Some((_, sum)) => *sum = log_add(*sum, answer.sum_log_prob),
+                        None => sums.push((answer, answer.sum_log_prob)),
                     }
                 }
                 sums.sort_by(|a, b| b.1.total_cmp(&a.1));
-                let margin = sums.get(1).map(|next| sums[0].1.ln() - next.1.ln());
+                let margin = sums.get(1).map(|next| sums[0].1 - next.1);
                 (Some(sums[0].0), margin)
             }
         }
     }
+}
+
+/// `ln(exp(a) + exp(b))`, which neither underflows nor overflows.
+fn log_add(a: f64, b: f64) -> f64 {
+    let (more, less) = if a > b { (a, b) } else { (b, a) };
+    more + (less - more).exp().ln_1p()
 }
 
 impl Trie {

@@ -168,7 +168,8 @@ pub struct Hypothesis {
     pub sum_log_prob: f64,
     /// `sum_log_prob / tokens.len() ^ length_penalty`, by which answers are ranked.
     pub score: f64,
-    /// Log-probability of each token given the prompt and the tokens before it, over the whole vocabulary.
+    /// Log-probability of each token given the prompt and the tokens before it, by the scoring asked for: over the whole
+    /// vocabulary, or among what the trie allows (0 where that is one token).
     pub token_log_probs: Vec<f32>,
 }
 
@@ -310,6 +311,9 @@ impl<'a> Rules<'a> {
     }
 }
 
+/// More beams than any group has plausible names; the memory for their candidates is taken at once.
+const MOST_BEAMS: usize = 1 << 16;
+
 impl SearchOptions {
     fn check(&self, constraint: Constraint<'_>) -> Result<(), Error> {
         let refuse = |key, reason| Err(Error::Option { key, reason });
@@ -327,8 +331,8 @@ impl SearchOptions {
                 );
             }
         }
-        if self.beams == 0 {
-            return refuse("beams", "must be at least 1");
+        if !(1..=MOST_BEAMS).contains(&self.beams) {
+            return refuse("beams", "must be between 1 and 65536");
         }
         if self.max_new_tokens == 0 {
             return refuse("max_new_tokens", "must be at least 1");

@@ -191,7 +191,9 @@ fn best_first_over_the_engine_finds_the_best_of_all_names() {
             ..everything
         };
         let found = pooled(&trie, &queries(), &options, 4);
+        assert_eq!(found.len(), all.len());
         for (found, all) in found.iter().zip(&all) {
+            assert_eq!(found.len(), 3);
             for (found, expected) in found.iter().zip(&all[..3]) {
                 assert_eq!(found.tokens, expected.tokens);
                 assert!((found.score - expected.score).abs() < 1e-4);

@@ -49,6 +49,8 @@ impl Arena {
     /// A block with one user.
     pub(crate) fn take(&mut self) -> u32 {
         if let Some(block) = self.free.pop() {
+            // A mention that broke may have left something that is no number, see below.
+            self.blocks[block as usize].fill(0.0);
             self.users[block as usize] = 1;
             return block;
         }

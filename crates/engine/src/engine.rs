@@ -1,6 +1,6 @@
 //! Runs in, scores out.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use syncabel_kernels::Write;
@@ -201,8 +201,18 @@ impl Engine {
 
     fn check(&self, runs: &[Run<'_>]) -> Result<(), Error> {
         let shape = &self.weights.shape;
+        let mut opened = BTreeSet::new();
+        for run in runs.iter().filter(|run| run.after.is_none()) {
+            if !opened.insert(run.mention) {
+                let mention = run.mention;
+                return Err(Error::OpenedTwice { mention });
+            }
+        }
         for run in runs {
             let mention = run.mention;
+            if let (Some(state), true) = (run.after, opened.contains(&mention)) {
+                return Err(Error::State { mention, state });
+            }
             if run.tokens.is_empty() {
                 return Err(Error::EmptyRun { mention });
             }

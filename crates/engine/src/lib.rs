@@ -37,7 +37,7 @@ mod weights;
 pub use engine::{Engine, RopeTables, Run, Scores, Wanted, unit};
 pub use weights::{Precision, Shape, TensorReader, Weights};
 
-/// Why the engine refuses a pass. Nothing has been read then.
+/// Why the engine refuses a pass. Nothing has been read then, unless it is [`Error::NotFinite`].
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum Error {
@@ -45,6 +45,12 @@ pub enum Error {
     #[error("a run of mention {mention} has no tokens")]
     EmptyRun {
         /// Whose run.
+        mention: usize,
+    },
+    /// Two prompts of one mention in one pass.
+    #[error("mention {mention} is opened twice in one pass")]
+    OpenedTwice {
+        /// Whose runs.
         mention: usize,
     },
     /// A token that the embedding has no row for.
@@ -55,7 +61,7 @@ pub enum Error {
         /// Rows of the embedding.
         vocab: usize,
     },
-    /// A run that goes on from a place which its mention does not have.
+    /// A run that goes on from a place which its mention does not have, or will not have because the same pass opens it anew.
     #[error("mention {mention} has no state {state}")]
     State {
         /// Whose run.

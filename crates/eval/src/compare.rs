@@ -8,7 +8,7 @@ use syncabel_corpus::predictions::Prediction;
 use syncabel_kb::Kb;
 
 use crate::Error;
-use crate::bootstrap::{Interval, Ratio, Sums, percentile_interval};
+use crate::bootstrap::{Bootstrap, Interval, Ratio, Sums, draw_weights, percentile_interval};
 use crate::score::{EvalOptions, Outcome, Scored, score};
 
 /// How many mentions an error about different mentions lists.
@@ -73,17 +73,17 @@ pub fn compare_scored(
     let pairs = pair(first, second)?;
     let right = |credit: f64| credit >= 1.0;
     let only = |side: bool| {
-        let differ = pairs.iter().filter(|(_, a, b)| right(*a) != right(*b));
-        differ.filter(|(_, _, b)| right(*b) == side).count()
+        let differ = pairs.iter().filter(|(a, b)| right(a.credit) != right(b.credit));
+        differ.filter(|(_, b)| right(b.credit) == side).count()
     };
     let (only_first_right, only_second_right) = (only(false), only(true));
 
     let documents = first.documents.len();
     let mut sums = Sums::new(documents, 3);
-    for &(document, a, b) in &pairs {
-        sums.add(document, 0, 1.0);
-        sums.add(document, 1, a);
-        sums.add(document, 2, b);
+    for (a, b) in &pairs {
+        sums.add(a.document, 0, 1.0);
+        sums.add(a.document, 1, a.credit);
+        sums.add(a.document, 2, b.credit);
     }
     let recalls = [Ratio::new(1, 0), Ratio::new(2, 0)];
     let replicates = options.bootstrap.ratio_replicates(&sums, &recalls)?;
@@ -115,8 +115,90 @@ pub fn mcnemar_exact(b: usize, c: usize) -> f64 {
     (2.0 * tail).min(1.0)
 }
 
-/// `(document of the first system, first credit, second credit)` for each mention, in the order of the first system.
-fn pair(first: &Scored, second: &Scored) -> Result<Vec<(u32, f64, f64)>, Error> {
+/// The second system minus the first over one part of the mentions.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+pub struct Difference {
+    /// Mentions per seed, on average.
+    pub rows: usize,
+    /// Recall of the second system minus recall of the first.
+    pub difference: f64,
+    /// 95 % interval; replicates draw documents and, with several seeds, seeds.
+    pub ci95: Interval,
+    /// As [`Comparison::p_bootstrap`].
+    pub p_bootstrap: f64,
+}
+
+/// Compares two systems over the seeds that both have, each pair scored (with `deduplicate`): all mentions, those of seen
+/// and those of unseen concepts. The last two only where both systems call the same concepts seen.
+///
+/// # Errors
+/// As [`compare_scored`].
+pub fn compare_seeds(
+    seeds: &[(&Scored, &Scored)],
+    bootstrap: Bootstrap,
+) -> Result<[Option<Difference>; 3], Error> {
+    let mut documents: HashMap<&str, usize> = HashMap::new();
+    for name in seeds.iter().flat_map(|(first, _)| &first.documents) {
+        let next = documents.len();
+        documents.entry(name.as_str()).or_insert(next);
+    }
+    let mut cells: Vec<Vec<PartSums>> = vec![vec![PartSums::default(); documents.len()]; seeds.len()];
+    let mut alike = true;
+    for (cells, (first, second)) in cells.iter_mut().zip(seeds) {
+        for (a, b) in pair(first, second)? {
+            alike &= a.seen.is_some() && a.seen == b.seen;
+            let document = first.documents[a.document as usize].as_str();
+            for part in [0, if a.seen == Some(true) { 1 } else { 2 }] {
+                let sums = &mut cells[documents[document]][part];
+                sums[0] += 1.0;
+                sums[1] += b.credit - a.credit;
+            }
+        }
+    }
+    let (one_each, once) = (vec![1; seeds.len()], vec![1; documents.len()]);
+    let observed = differences(&cells, &one_each, &once);
+    let replicates = bootstrap.replicate_with(documents.len(), |weights, rng| {
+        let mut drawn = vec![0; seeds.len()];
+        draw_weights(&mut drawn, rng);
+        differences(&cells, &drawn, weights)
+    })?;
+    Ok([0, 1, 2].map(|part| {
+        let rows: f64 = cells.iter().flatten().map(|cell| cell[part][0]).sum();
+        if rows == 0.0 || (part > 0 && !alike) {
+            return None;
+        }
+        let mut column: Vec<f64> = replicates.iter().map(|r| r[part]).collect();
+        Some(Difference {
+            rows: (rows / seeds.len() as f64).round() as usize,
+            difference: observed[part],
+            p_bootstrap: two_sided(&column),
+            ci95: percentile_interval(&mut column),
+        })
+    }))
+}
+
+/// Mentions and difference of credits: all, seen, unseen.
+type PartSums = [[f64; 2]; 3];
+
+fn differences(cells: &[Vec<PartSums>], seeds: &[u32], documents: &[u32]) -> [f64; 3] {
+    let mut sums = PartSums::default();
+    for (cells, &seed) in cells.iter().zip(seeds).filter(|(_, seed)| **seed > 0) {
+        for (cell, &document) in cells.iter().zip(documents).filter(|(_, d)| **d > 0) {
+            let weight = f64::from(seed * document);
+            for (sum, of) in sums.iter_mut().zip(cell) {
+                sum[0] += weight * of[0];
+                sum[1] += weight * of[1];
+            }
+        }
+    }
+    sums.map(|[rows, credit]| if rows == 0.0 { 0.0 } else { credit / rows })
+}
+
+/// The outcomes of each mention in both systems, in the order of the first.
+fn pair<'s>(
+    first: &'s Scored,
+    second: &'s Scored,
+) -> Result<Vec<(&'s Outcome, &'s Outcome)>, Error> {
     let documents = translate(&first.documents, &second.documents);
     let groups = translate(&first.groups, &second.groups);
     let mut partner: HashMap<[u32; 4], usize> = HashMap::with_capacity(second.outcomes.len());
@@ -152,7 +234,7 @@ fn pair(first: &Scored, second: &Scored) -> Result<Vec<(u32, f64, f64)>, Error> 
                 second: other_gold.clone(),
             });
         }
-        pairs.push((outcome.document, outcome.credit, other.credit));
+        pairs.push((outcome, other));
     }
     let lonely = second.outcomes.iter().zip(&matched);
     let only_second: Vec<&Outcome> = lonely
@@ -262,6 +344,50 @@ mod tests {
             large > 0.0008 && large < 0.0011,
             "normal approximation gives 0.00095, got {large}"
         );
+    }
+
+    #[test]
+    fn seeds_are_pooled_and_strata_need_one_line() {
+        use crate::TrainingSet;
+        let system = |right: fn(usize) -> bool| -> Vec<Prediction> {
+            let row = |i: usize| Prediction {
+                filename: format!("d{}", i / 2),
+                start_span: i as u32,
+                end_span: i as u32 + 1,
+                code: if i.is_multiple_of(4) { "A" } else { "B" }.into(),
+                predicted_code: match (right(i), i.is_multiple_of(4)) {
+                    (true, true) => "A",
+                    (true, false) => "B",
+                    (false, _) => "C",
+                }
+                .into(),
+                ..Prediction::default()
+            };
+            (0..40).map(row).collect()
+        };
+        let options = EvalOptions {
+            deduplicate: true,
+            ..EvalOptions::default()
+        };
+        let training = TrainingSet::from_fields([("A", "a")], None);
+        let scored = |right, training| score(&system(right), training, None, &options).unwrap();
+        let (none, seen_only, all) = (
+            scored(|_| false, Some(&training)),
+            scored(|i| i.is_multiple_of(4), Some(&training)),
+            scored(|_| true, Some(&training)),
+        );
+        let parts = compare_seeds(&[(&none, &seen_only), (&none, &all)], options.bootstrap).unwrap();
+        let [over_all, seen, unseen] = parts.map(Option::unwrap);
+        assert_eq!((over_all.rows, seen.rows, unseen.rows), (40, 10, 30));
+        assert_eq!((seen.difference, unseen.difference), (1.0, 0.5));
+        assert!((over_all.difference - 0.625).abs() < 1e-12);
+        assert_eq!(seen.ci95, [1.0, 1.0]);
+        // Which seed is drawn decides on the unseen part.
+        assert_eq!(unseen.ci95, [0.0, 1.0]);
+        let other = TrainingSet::from_fields([("B", "b")], None);
+        let elsewhere = scored(|_| true, Some(&other));
+        let parts = compare_seeds(&[(&none, &elsewhere)], options.bootstrap).unwrap();
+        assert!(parts[0].is_some() && parts[1].is_none() && parts[2].is_none());
     }
 
     #[test]

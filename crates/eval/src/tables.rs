@@ -21,6 +21,8 @@ pub struct Run<'p> {
     pub seed: u64,
     /// Its predictions.
     pub predictions: &'p [Prediction],
+    /// What this run was trained on, where that differs from run to run; else what [`summarise`] is given.
+    pub training: Option<&'p TrainingSet>,
     /// What it cost, as (column, value): examples, steps, hours. Shown for the first seed of an arm.
     pub budget: Vec<(String, String)>,
 }
@@ -91,7 +93,7 @@ pub fn summarise(
         let of_arm: Vec<&Run<'_>> = runs.iter().filter(|run| run.arm == **name).collect();
         let scored: Vec<Scored> = of_arm
             .iter()
-            .map(|run| score(run.predictions, training, kb, options))
+            .map(|run| score(run.predictions, run.training.or(training), kb, options))
             .collect::<Result<_, _>>()?;
         let strata: [fn(&Outcome) -> bool; 3] = [
             |_| true,
@@ -103,8 +105,8 @@ pub fn summarise(
             arm: (*name).to_owned(),
             seeds: of_arm.iter().map(|run| run.seed).collect(),
             all,
-            seen: training.map(|_| seen),
-            unseen: training.map(|_| unseen),
+            seen: of_arm[0].training.or(training).map(|_| seen),
+            unseen: of_arm[0].training.or(training).map(|_| unseen),
             budget: of_arm[0].budget.clone(),
         })
     };
@@ -507,8 +509,30 @@ mod tests {
             arm: arm.into(),
             seed,
             predictions,
+            training: None,
             budget: vec![("steps".into(), "7".into())],
         }
+    }
+
+    #[test]
+    fn each_seed_has_its_own_seen_concepts() {
+        // The concept A is seen by the first seed and not by the second.
+        let (good, bad) = (predictions(&[true; 4]), predictions(&[false; 4]));
+        let (with, without) = (
+            TrainingSet::from_fields([("A", "a")], None),
+            TrainingSet::from_fields([("C", "c")], None),
+        );
+        let runs = [(1, &good, &with), (2, &bad, &without)].map(|(seed, predictions, training)| {
+            let training = Some(training);
+            Run {
+                training,
+                ..run("arm", seed, predictions)
+            }
+        });
+        let summary = summarise(&runs, None, None, &EvalOptions::default()).unwrap();
+        let arm = &summary.arms[0];
+        let (seen, unseen) = (arm.seen.unwrap(), arm.unseen.unwrap());
+        assert_eq!((seen.max, unseen.max), (1.0, 0.0), "{arm:?}");
     }
 
     #[test]

@@ -308,9 +308,11 @@ pub fn for_synthesis(
         let id = document.id.clone();
         document
             .mentions
-            .retain(|m| !withheld.contains(&(id.clone(), m.id.clone())));
+            .retain(|m| kept.contains(&(id.clone(), m.id.clone())));
     }
-    let digest = Digest::of_bytes(&serde_json::to_vec(&withheld)?);
+    // By what is kept: a mention that makes no example (no code, none of the KB) is withheld with the rest.
+    let kept: BTreeSet<(String, String)> = kept.into_iter().collect();
+    let digest = Digest::of_bytes(&serde_json::to_vec(&("kept", kept))?);
     Ok(Shown {
         withheld: Some(digest.to_string()),
         cut: Some(cut),

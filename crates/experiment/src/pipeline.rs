@@ -54,6 +54,8 @@ pub struct CellOutput {
     pub kb: Kb,
     /// Training loss by step, smoothed.
     pub loss: Vec<(f64, f64)>,
+    /// The commits at which training and linking ended, as far as they are known.
+    pub revisions: Vec<String>,
 }
 
 /// What a cell took.
@@ -150,17 +152,13 @@ impl<'a> CellRun<'a> {
     pub fn run(&self) -> Result<CellOutput> {
         let prepared = self.prepare()?;
         let (trained, cost) = self.train(&prepared)?;
-        let (predictions, rate) = self.link(&prepared, &trained)?;
+        let linked = self.link(&prepared, &trained)?;
         self.name_artefacts(&prepared, &trained)?;
-        self.score(
-            prepared,
-            predictions,
-            &trained,
-            Cost {
-                mentions_per_second: rate,
-                ..cost
-            },
-        )
+        let cost = Cost {
+            mentions_per_second: linked.mentions_per_second,
+            ..cost
+        };
+        self.score(prepared, linked, &trained, cost)
     }
 
     /// Runs the stages up to training and returns the checkpoint's folder.
@@ -297,7 +295,7 @@ impl<'a> CellRun<'a> {
             "withheld": shown.withheld,
             "groups": [&self.config.corpus.groups, &self.config.corpus.default_group],
             "language": self.config.corpus.language,
-            "synth": synthesis::identity(synth)?,
+            "synth": synthesis::identity(synth, self.config.corpus.language)?,
             "seed": self.config.seed,
             "tool": env!("CARGO_PKG_VERSION"),
         });
@@ -329,6 +327,16 @@ struct Trained {
     log: PathBuf,
     /// Digest of the tokenizer.
     tokenizer: String,
+    /// The commit at which it ended.
+    revision: Option<String>,
+}
+
+/// What the linker answered.
+struct Linked {
+    predictions: Vec<Prediction>,
+    mentions_per_second: f64,
+    /// The commit at which it ended.
+    revision: Option<String>,
 }
 
 impl CellRun<'_> {
@@ -383,6 +391,7 @@ impl CellRun<'_> {
             Trained {
                 checkpoint,
                 key: stage.key,
+                revision: stage.record.git_revision,
                 log,
                 tokenizer,
             },
@@ -444,7 +453,7 @@ impl CellRun<'_> {
         write_atomically(&path, &serde_json::to_vec_pretty(&manifest)?)
     }
 
-    fn link(&self, prepared: &Prepared, trained: &Trained) -> Result<(Vec<Prediction>, f64)> {
+    fn link(&self, prepared: &Prepared, trained: &Trained) -> Result<Linked> {
         let link = &self.config.link;
         let inputs = json!({
             "train": trained.key,
@@ -481,7 +490,11 @@ impl CellRun<'_> {
             .ok()
             .and_then(|r| r.parse().ok())
             .unwrap_or(0.0);
-        Ok((read_tsv(&stage.path.join("predictions.tsv"))?, rate))
+        Ok(Linked {
+            predictions: read_tsv(&stage.path.join("predictions.tsv"))?,
+            mentions_per_second: rate,
+            revision: stage.record.git_revision,
+        })
     }
 
     fn trie(&self, prepared: &Prepared, tokenizer: &TextTokenizer) -> Result<Trie> {
@@ -502,10 +515,13 @@ impl CellRun<'_> {
     fn score(
         &self,
         prepared: Prepared,
-        predictions: Vec<Prediction>,
+        linked: Linked,
         trained: &Trained,
         cost: Cost,
     ) -> Result<CellOutput> {
+        let predictions = linked.predictions;
+        let revisions = [trained.revision.clone(), linked.revision];
+        let revisions = revisions.into_iter().flatten().collect();
         let training = training_set(&prepared, &self.config.composition)?;
         let eval = &self.config.eval;
         let options = EvalOptions {
@@ -545,6 +561,7 @@ impl CellRun<'_> {
             training,
             kb: prepared.kb,
             loss,
+            revisions,
         })
     }
 
@@ -577,28 +594,22 @@ fn training_set(
         .iter()
         .map(String::as_str)
         .collect();
-    let kept = prepared
+    // From the documents, not from prompts: alternatives stay alternatives, and strings are those of the text.
+    let kept: std::collections::HashSet<(&str, &str)> = prepared
         .train
         .iter()
-        .filter(|e| !e.codes.iter().any(|c| held_out.contains(c.as_str())));
-    let fields: Vec<(String, String)> = kept
-        .map(|e| (e.codes.join("+"), mention_of(e).to_owned()))
+        .filter(|e| !e.codes.iter().any(|c| held_out.contains(c.as_str())))
+        .map(|e| (e.document.as_str(), e.mention_id.as_str()))
         .collect();
-    Ok(TrainingSet::from_fields(
-        fields.iter().map(|(c, m)| (c.as_str(), m.as_str())),
-        Some(&prepared.kb),
-    ))
-}
-
-/// The mention at the end of a prompt: `...<SEP>[mention] is`.
-fn mention_of(example: &Example) -> &str {
-    let tail = example
-        .prompt
-        .rsplit_once(marked::SEP)
-        .map_or("", |(_, tail)| tail);
-    tail.trim_start_matches('[')
-        .rsplit_once(']')
-        .map_or(tail, |(mention, _)| mention)
+    let documents = [&prepared.human.train, &prepared.human.validation];
+    let documents = documents.into_iter().flat_map(|corpus| &corpus.documents);
+    let mentions = documents.flat_map(|document| {
+        let id = document.id.as_str();
+        let kept = &kept;
+        let mentions = document.mentions.iter();
+        mentions.filter(move |mention| kept.contains(&(id, mention.id.as_str())))
+    });
+    Ok(TrainingSet::from_mentions(mentions, Some(&prepared.kb)))
 }
 
 /// The same rows answered with the nearest name of the group by TF-IDF.

@@ -16,9 +16,10 @@ use crate::stage::write_atomically;
 use anyhow::{Context, Result};
 use serde::{Deserialize, Serialize};
 use std::path::{Path, PathBuf};
+use syncabel_corpus::predictions::Prediction;
 use syncabel_eval::figures::{self, Curve, ShareCurve, SharePoint};
 use syncabel_eval::tables::{ArmSummary, Run, Summary, Table, summarise};
-use syncabel_eval::{Comparison, EvalOptions, compare};
+use syncabel_eval::{Bootstrap, Correction, Difference, EvalOptions, Scored, score};
 
 /// Arm of the lexical baseline.
 const LEXICAL: &str = "nearest name (TF-IDF)";
@@ -42,8 +43,12 @@ pub struct Summaries {
     pub sweep: Vec<SweepPoint>,
     /// Training loss of the first seed of every arm: step and loss, smoothed over a fiftieth of the run.
     pub losses: Vec<(String, Vec<(f64, f64)>)>,
-    /// Each arm against the first one, the same seed on both sides.
-    pub comparisons: Vec<ArmComparison>,
+    /// Every pair of arms, the same seeds on both sides.
+    #[serde(default)]
+    pub pairs: Vec<ArmPair>,
+    /// The commits at which the cells' training and linking ended.
+    #[serde(default)]
+    pub made_at: Vec<String>,
 }
 
 /// Where an arm lies in a sweep over a number.
@@ -57,17 +62,23 @@ pub struct SweepPoint {
     pub x: f64,
 }
 
-/// A paired comparison at one seed.
+/// A paired comparison of two arms.
 #[derive(Debug, Clone, Serialize, Deserialize)]
-pub struct ArmComparison {
+pub struct ArmPair {
     /// The arm compared with.
     pub first: String,
     /// The arm.
     pub second: String,
-    /// The seed.
-    pub seed: u64,
-    /// Difference, interval and p-values.
-    pub comparison: Comparison,
+    /// Seeds that both have.
+    pub seeds: Vec<u64>,
+    /// Over all mentions.
+    pub all: Difference,
+    /// Over mentions of seen concepts; none where the arms were trained on different concepts.
+    pub seen: Option<Difference>,
+    /// Over mentions of unseen concepts.
+    pub unseen: Option<Difference>,
+    /// p of `all`, corrected after Holm for all pairs of the experiment.
+    pub p_holm: f64,
 }
 
 /// The results folder of an experiment: `report.folder` relative to its file, else `results/<name>`.
@@ -112,6 +123,12 @@ pub fn redraw(target: &Path) -> Result<String> {
 }
 
 fn draw(summaries: &Summaries, target: &Path) -> Result<String> {
+    // What this experiment does not have must not stay from an earlier run that had it.
+    for stem in ["comparisons", "loss", "sweep", "sweep_unseen"] {
+        for ending in ["md", "csv", "svg", "png"] {
+            let _ = std::fs::remove_file(target.join(format!("{stem}.{ending}")));
+        }
+    }
     let summary = Summary {
         arms: summaries.arms.clone(),
     };
@@ -157,22 +174,12 @@ fn summaries(experiment: &Experiment, outputs: &[CellOutput]) -> Result<Summarie
         bootstrap: experiment.eval.bootstrap,
         ..EvalOptions::default()
     };
-    let mut arms = Vec::new();
-    if let Some(first) = outputs.first().filter(|o| !o.lexical.is_empty()) {
-        let run = Run {
-            arm: LEXICAL.into(),
-            seed: 0,
-            predictions: &first.lexical,
-            budget: budget(&Cost::default()),
-        };
-        arms.extend(summarise(&[run], Some(&first.training), Some(&first.kb), &options)?.arms);
-    }
     let names = arm_names(experiment, outputs);
+    let mut arms = lexical_arms(&names, &options)?;
     let mut sweep = Vec::new();
     let mut losses = Vec::new();
     for (name, group) in &names {
         let first = group[0];
-        // strata are those of the arm's first cell: the cells of an arm differ in their seed alone
         let runs: Vec<Run<'_>> = group.iter().map(|o| run(name, o)).collect();
         arms.extend(summarise(&runs, Some(&first.training), Some(&first.kb), &options)?.arms);
         losses.push((name.clone(), first.loss.clone()));
@@ -187,8 +194,55 @@ fn summaries(experiment: &Experiment, outputs: &[CellOutput]) -> Result<Summarie
         arms,
         sweep,
         losses,
-        comparisons: comparisons(&names, &options)?,
+        pairs: pairs(&names, &options)?,
+        made_at: made_at(outputs),
     })
+}
+
+/// The lexical baseline, once for all arms that ask for the same and answer alike: an arm that changes the KB or how
+/// mentions are marked has a baseline of its own.
+fn lexical_arms(
+    names: &[(String, Vec<&CellOutput>)],
+    options: &EvalOptions,
+) -> Result<Vec<ArmSummary>> {
+    let mut arms: Vec<ArmSummary> = Vec::new();
+    let mut shown: Vec<&[Prediction]> = Vec::new();
+    for (name, group) in names {
+        let first = group[0];
+        let same = |known: &&[Prediction]| {
+            let mut both = known.iter().zip(&first.lexical);
+            known.len() == first.lexical.len()
+                && both.all(|(a, b)| a.predicted_code == b.predicted_code && a.code == b.code)
+        };
+        if first.lexical.is_empty() || shown.iter().any(same) {
+            continue;
+        }
+        let arm = match shown.is_empty() {
+            true => LEXICAL.to_owned(),
+            false => format!("{LEXICAL}, input of {name}"),
+        };
+        shown.push(&first.lexical);
+        let run = Run {
+            arm,
+            seed: 0,
+            predictions: &first.lexical,
+            training: None,
+            budget: budget(&Cost::default()),
+        };
+        arms.extend(summarise(&[run], Some(&first.training), Some(&first.kb), options)?.arms);
+    }
+    Ok(arms)
+}
+
+/// The distinct commits of the cells, in order of appearance.
+fn made_at(outputs: &[CellOutput]) -> Vec<String> {
+    let mut all: Vec<String> = Vec::new();
+    for revision in outputs.iter().flat_map(|o| &o.revisions) {
+        if !all.contains(revision) {
+            all.push(revision.clone());
+        }
+    }
+    all
 }
 
 /// The command as a person would type it: the program by its name, not by where it was built.
@@ -245,6 +299,8 @@ fn run<'o>(arm: &str, output: &'o CellOutput) -> Run<'o> {
         arm: arm.to_owned(),
         seed: output.seed,
         predictions: &output.predictions,
+        // Seeds may hold different concepts out.
+        training: Some(&output.training),
         budget: budget(&output.result.cost),
     }
 }
@@ -321,72 +377,108 @@ fn sweep_curves(summaries: &Summaries, unseen: bool) -> Vec<ShareCurve> {
     curves
 }
 
-fn comparisons(
-    arms: &[(String, Vec<&CellOutput>)],
-    options: &EvalOptions,
-) -> Result<Vec<ArmComparison>> {
-    let Some(((first, base), others)) = arms.split_first() else {
-        return Ok(Vec::new());
+/// Every pair of arms, over the seeds that both have.
+fn pairs(arms: &[(String, Vec<&CellOutput>)], options: &EvalOptions) -> Result<Vec<ArmPair>> {
+    use syncabel_eval::Error::{DifferentGold, DifferentMentions};
+    let options = EvalOptions {
+        deduplicate: true,
+        ..options.clone()
+    };
+    let of_cell = |o: &&CellOutput| -> Result<(u64, Scored)> {
+        let scored = score(&o.predictions, Some(&o.training), Some(&o.kb), &options)?;
+        Ok((o.seed, scored))
+    };
+    let scored: Vec<Vec<(u64, Scored)>> = arms
+        .iter()
+        .map(|(_, group)| group.iter().map(of_cell).collect::<Result<Vec<_>>>())
+        .collect::<Result<_>>()?;
+    let count = arms.len() * arms.len().saturating_sub(1) / 2;
+    // No bootstrap p is below 2 / (replicates + 1), and Holm multiplies the least of them by the number of pairs.
+    let bootstrap = Bootstrap {
+        replicates: options.bootstrap.replicates.max((400 * count).min(50_000)),
+        ..options.bootstrap
     };
     let mut all = Vec::new();
-    for (second, group) in others {
-        for output in group {
-            let Some(partner) = base.iter().find(|o| o.seed == output.seed) else {
+    for (b, later) in scored.iter().enumerate() {
+        for (a, earlier) in scored[..b].iter().enumerate() {
+            let both: Vec<(u64, (&Scored, &Scored))> = earlier
+                .iter()
+                .filter_map(|(seed, first)| {
+                    let (_, second) = later.iter().find(|(other, _)| other == seed)?;
+                    Some((*seed, (first, second)))
+                })
+                .collect();
+            if both.is_empty() {
                 continue;
-            };
-            all.push(ArmComparison {
-                first: first.clone(),
-                second: second.clone(),
-                seed: output.seed,
-                comparison: compare(
-                    &partner.predictions,
-                    &output.predictions,
-                    Some(&output.kb),
-                    options,
-                )?,
-            });
+            }
+            let (first, second) = (arms[a].0.clone(), arms[b].0.clone());
+            let systems: Vec<(&Scored, &Scored)> = both.iter().map(|(_, pair)| *pair).collect();
+            match syncabel_eval::compare_seeds(&systems, bootstrap) {
+                Ok([Some(over_all), seen, unseen]) => all.push(ArmPair {
+                    first,
+                    second,
+                    seeds: both.iter().map(|(seed, _)| *seed).collect(),
+                    all: over_all,
+                    seen,
+                    unseen,
+                    p_holm: 1.0,
+                }),
+                Ok(_) => {}
+                // Arms may differ in KB or groups; after all the training that is no reason to show nothing.
+                Err(error @ (DifferentMentions { .. } | DifferentGold { .. })) => {
+                    tracing::warn!("{first} and {second} are not compared: {error}");
+                }
+                Err(error) => return Err(error.into()),
+            }
         }
+    }
+    let p: Vec<f64> = all.iter().map(|pair| pair.all.p_bootstrap).collect();
+    for (pair, p) in all.iter_mut().zip(Correction::Holm.adjust(&p)) {
+        pair.p_holm = p;
     }
     Ok(all)
 }
 
 fn comparison_table(summaries: &Summaries) -> Result<Table> {
-    let first = summaries
-        .comparisons
-        .first()
-        .map_or("the first arm", |c| c.first.as_str());
     let columns = [
         "arm",
-        "seed",
-        "difference, points",
-        "95 % interval",
-        "p (bootstrap)",
-        "p (McNemar)",
+        "minus",
+        "seeds",
+        "all, points",
+        "95 %",
+        "p",
+        "p (Holm)",
+        "seen, points",
+        "seen 95 %",
+        "unseen, points",
+        "unseen 95 %",
     ];
     let mut table = Table::new(
-        format!("Difference to {first}, paired over the same mentions"),
+        "Differences of all pairs of arms, paired by seed and mention; p is that of all mentions, Holm over all pairs",
         columns.map(String::from).to_vec(),
     );
-    for ArmComparison {
-        second,
-        seed,
-        comparison: c,
-        ..
-    } in &summaries.comparisons
-    {
-        let points = |x: f64| format!("{:+.1}", 100.0 * x);
-        table.push(vec![
-            second.clone(),
-            seed.to_string(),
-            points(c.difference),
-            format!(
-                "{} to {}",
-                points(c.difference_ci95[0]),
-                points(c.difference_ci95[1])
-            ),
-            format!("{:.3}", c.p_bootstrap),
-            format!("{:.4}", c.p_mcnemar),
-        ])?;
+    let points = |x: f64| format!("{:+.1}", 100.0 * x);
+    let cells = |difference: Option<Difference>| match difference {
+        Some(d) => [
+            points(d.difference),
+            format!("{} to {}", points(d.ci95[0]), points(d.ci95[1])),
+        ],
+        None => Default::default(),
+    };
+    for pair in &summaries.pairs {
+        let mut row = vec![
+            pair.second.clone(),
+            pair.first.clone(),
+            pair.seeds.len().to_string(),
+        ];
+        row.extend(cells(Some(pair.all)));
+        row.extend([
+            format!("{:.4}", pair.all.p_bootstrap),
+            format!("{:.4}", pair.p_holm),
+        ]);
+        row.extend(cells(pair.seen));
+        row.extend(cells(pair.unseen));
+        table.push(row)?;
     }
     Ok(table)
 }
@@ -400,9 +492,13 @@ fn readme(summaries: &Summaries, table: &Table, comparisons: &Table) -> String {
         syncabel,
         burn,
     } = &summaries.machine;
-    let revision = summaries.git_revision.as_deref().unwrap_or("unknown");
+    let scored_at = summaries.git_revision.as_deref().unwrap_or("unknown");
+    let made_at = match summaries.made_at.is_empty() {
+        true => "unknown".to_owned(),
+        false => summaries.made_at.join(", "),
+    };
     let mut text = format!(
-        "# {}\n\n{}\n\n```\n{}\n```\n\nRevision {revision}, syncabel {syncabel}, burn {burn}, {cpu} ({cpus} processors, \
+        "# {}\n\n{}\n\n```\n{}\n```\n\nTrained and linked at revision {made_at}, scored at {scored_at}; syncabel {syncabel}, burn {burn}, {cpu} ({cpus} processors, \
          {} GiB, {os}). Intervals: 95 %, document-level bootstrap; with several seeds a replicate draws seeds as well.\n\n",
         summaries.name,
         summaries.description.trim(),
@@ -418,7 +514,9 @@ fn readme(summaries: &Summaries, table: &Table, comparisons: &Table) -> String {
         text.push('\n');
         text.push_str(&comparisons.to_markdown());
     }
-    text.push_str("\n![Training loss](loss.svg)\n");
+    if summaries.losses.iter().any(|(_, points)| points.len() > 1) {
+        text.push_str("\n![Training loss](loss.svg)\n");
+    }
     text
 }
 

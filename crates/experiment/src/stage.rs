@@ -30,6 +30,9 @@ pub struct StageRecord {
     pub seconds: f64,
     /// Settings and input digests that made the key.
     pub inputs: serde_json::Value,
+    /// The commit of the working folder when the stage was done; not part of the key.
+    #[serde(default)]
+    pub git_revision: Option<String>,
 }
 
 /// The folder that holds the stages of one experiment.
@@ -120,6 +123,7 @@ impl StageStore {
             key: key.clone(),
             seconds,
             inputs,
+            git_revision: crate::machine::git_revision(Path::new(".")),
         };
         write_atomically(&path.join(DONE), &serde_json::to_vec_pretty(&record)?)?;
         Ok(StageDir {
@@ -172,7 +176,8 @@ fn seconds_so_far(path: &Path) -> f64 {
 /// Any failure to write, flush or rename, with the path.
 pub fn write_atomically(path: &Path, bytes: &[u8]) -> Result<()> {
     use std::io::Write;
-    let partial = path.with_extension("partial");
+    // Workers of one sweep may write the same file at once.
+    let partial = path.with_extension(format!("{}.partial", std::process::id()));
     let write = || -> std::io::Result<()> {
         let mut file = File::create(&partial)?;
         file.write_all(bytes)?;

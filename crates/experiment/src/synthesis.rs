@@ -17,7 +17,7 @@ use serde::de::value::MapAccessDeserializer;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
-use syncabel_corpus::{Corpus, CorpusFormat, jsonl};
+use syncabel_corpus::{Corpus, CorpusFormat, Language, jsonl};
 use syncabel_kb::Kb;
 use syncabel_llm::{OpenAiClient, OpenAiConfig, RunOptions, Sampling};
 use syncabel_synth::quality::{FilterReport, Filters, Quality};
@@ -301,13 +301,16 @@ pub const CORPUS: &str = "synthetic.jsonl";
 ///
 /// # Errors
 /// Templates of one's own that cannot be read.
-pub fn identity(synth: &SynthConfig) -> Result<serde_json::Value> {
+pub fn identity(synth: &SynthConfig, language: Language) -> Result<serde_json::Value> {
     let mut value = serde_json::to_value(synth)?;
     if let SynthConfig::Openai(openai) = synth {
-        let prompts = Prompts::new(syncabel_corpus::Language::En, &openai.prompt)?;
+        let prompts = Prompts::new(language, &openai.prompt)?;
         if let Some(fields) = value.as_object_mut() {
             for way in ["server", "run", "ledger"] {
                 fields.remove(way);
+            }
+            if openai.run.retry_failed {
+                fields.insert("retry_failed".into(), true.into());
             }
             if openai.prompt.templates.is_some() {
                 fields.insert("templates".into(), prompts.digest().into());

@@ -239,7 +239,15 @@ fn name(name: &str) -> Check {
 }
 
 /// Keys that hold for the experiment and not for a cell.
-const SHARED: [&str; 6] = ["name", "description", "jobs", "report", "arms", "matrix"];
+const SHARED: [&str; 7] = [
+    "name",
+    "description",
+    "jobs",
+    "report",
+    "arms",
+    "matrix",
+    "eval",
+];
 
 fn axes(config: &Experiment) -> Check {
     for (path, values) in &config.matrix {
@@ -345,6 +353,19 @@ fn report(config: &Experiment) -> Check {
             key,
             format!("`{value}` is no axis of this experiment; {known}{nearest}"),
         );
+    }
+    if config.report.rows.is_some() {
+        let shown = [
+            config.report.rows.as_deref(),
+            config.report.x.as_deref(),
+            Some("seed"),
+        ];
+        if let Some(axis) = axes.iter().find(|axis| !shown.contains(&Some(**axis))) {
+            let message = format!(
+                "axis `{axis}` is neither `rows` nor `x`, so its cells would be averaged as if they were seeds; leave `rows` out"
+            );
+            return refuse("report.rows", message);
+        }
     }
     Ok(())
 }

@@ -65,8 +65,14 @@ impl<'a> Matrix<'a> {
 
 fn assert_fits(len: usize, rows: usize, columns: usize, stride: usize) {
     assert!(columns <= stride, "{columns} columns in rows of {stride}");
+    let needed = match rows.checked_sub(1) {
+        None => Some(0),
+        Some(before) => before
+            .checked_mul(stride)
+            .and_then(|n| n.checked_add(columns)),
+    };
     assert!(
-        rows == 0 || (rows - 1) * stride + columns <= len,
+        needed.is_some_and(|needed| needed <= len),
         "[{rows}, {columns}] by {stride} in {len} numbers"
     );
 }
@@ -84,8 +90,9 @@ pub enum Write {
 ///
 /// The product is cut into blocks of rows or columns of `out`, one call on one thread each. That is as fast as letting the
 /// matrix library use threads, which makes them wait for each other inside one product: on a machine that is busy with
-/// something else too, that is slower by an order of magnitude. Sums are never cut, so the number of threads does not
-/// change the result.
+/// something else too, that is slower by an order of magnitude. The blocks depend on the
+/// shape alone, never on the number of threads, so that does not change the result (the library sums in another order
+/// in blocks of another shape).
 pub fn matmul(out: &mut [f32], write: Write, a: Matrix<'_>, b: Matrix<'_>) {
     let (m, n) = (a.rows, b.columns);
     assert_eq!(out.len(), m * n, "the product is [{m}, {n}]");
@@ -117,8 +124,11 @@ pub fn matmul(out: &mut [f32], write: Write, a: Matrix<'_>, b: Matrix<'_>) {
 /// Below this many multiplications a product is not worth dividing.
 const SMALLEST_PART: usize = 1 << 19;
 
+/// Most blocks of a product.
+const MOST_PARTS: usize = 16;
+
 fn parts(m: usize, n: usize, k: usize) -> usize {
-    (m * n * k / SMALLEST_PART).clamp(1, 2 * rayon::current_num_threads())
+    (m * n * k / SMALLEST_PART).clamp(1, MOST_PARTS)
 }
 
 /// Rows or columns in each of `parts` blocks: whole tiles of the vector kernels.
@@ -221,6 +231,33 @@ mod tests {
             Matrix::new(&b, 2, 2),
         );
         assert_eq!(wide, [9.0, 10.0, 4.0, 9.0, 28.0, 10.0]);
+    }
+
+    #[test]
+    fn the_number_of_threads_changes_no_bit() {
+        for (m, n, k) in [(577, 576, 576), (40, 576, 576), (193, 100, 700)] {
+            let numbers = |len: usize, step: usize| -> Vec<f32> {
+                (0..len).map(|i| (i * step % 1013) as f32 / 313.0 - 1.6).collect()
+            };
+            let (a, b) = (numbers(m * k, 7919), numbers(k * n, 7907));
+            let on = |threads: usize| {
+                let pool = rayon::ThreadPoolBuilder::new().num_threads(threads);
+                let mut out = vec![0.0; m * n];
+                pool.build().unwrap().install(|| {
+                    let (a, b) = (Matrix::new(&a, m, k), Matrix::new(&b, k, n));
+                    matmul(&mut out, Write::Replace, a, b);
+                });
+                out
+            };
+            let one = on(1);
+            assert!([2, 3, 6].iter().all(|&threads| on(threads) == one));
+        }
+    }
+
+    #[test]
+    #[should_panic(expected = "numbers")]
+    fn a_shape_that_overflows_is_refused() {
+        Matrix::block(&[1.0], 5, 1, 1 << 62);
     }
 
     #[test]

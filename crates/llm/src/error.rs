@@ -60,9 +60,9 @@ pub enum Error {
         /// Id of the process, as far as it is known.
         process: String,
     },
-    /// A line does not carry its own checksum, and whole lines follow.
+    /// A line does not carry its own checksum.
     #[error(
-        "{}:{line}: the line is damaged (its checksum is not that of its content); take it from a backup, or remove the line: what it answers is asked again", path.display()
+        "{}:{line}: the line is damaged (its checksum is not that of its content); take the file from a backup, or remove the line: what it answers is asked again", path.display()
     )]
     LedgerDamaged {
         /// The file.
@@ -93,7 +93,7 @@ impl Error {
     pub fn is_permanent(&self) -> bool {
         match self {
             Error::NoKey { .. } | Error::BadUrl { .. } => true,
-            Error::Refused { status, .. } => matches!(status, 401..=404),
+            Error::Refused { status, .. } => matches!(status, 401 | 402 | 404),
             Error::Exhausted { .. } | Error::BadAnswer { .. } => false,
             Error::LedgerInUse { .. }
             | Error::LedgerDamaged { .. }

@@ -123,7 +123,7 @@ impl OpenAiClient {
             .headers()
             .get("retry-after")
             .and_then(|v| v.to_str().ok())
-            .and_then(retry_after);
+            .and_then(|value| retry_after(value, std::time::SystemTime::now()));
         let body = response
             .body_mut()
             .with_config()
@@ -150,7 +150,8 @@ impl OpenAiClient {
             return Err(transient("an empty answer".to_owned()));
         }
         parse(&body).map_err(|reason| {
-            let body = self.clean(&body);
+            // The parser quotes what it has read, which may be anything.
+            let (reason, body) = (self.clean(&reason), self.clean(&body));
             Attempt::Final(Error::BadAnswer {
                 url: self.url.clone(),
                 reason,

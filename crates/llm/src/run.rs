@@ -125,8 +125,10 @@ impl Finished {
 
 /// Rounds over jobs that were put off (not answered, or waiting for another job with the same request).
 const ROUNDS: u32 = 3;
-/// Refusals after which a server that has never answered is taken to refuse everything.
+/// Refusals in a row after which a server that has never answered is taken to refuse everything.
 const REFUSALS: u32 = 3;
+/// The same for a ledger that has answers, but none of this run: the server or its settings may have changed since.
+const MANY_REFUSALS: u32 = 25;
 /// Longest time in which a stop goes unnoticed.
 const SLICE: Duration = Duration::from_millis(20);
 
@@ -187,6 +189,21 @@ impl Round {
     fn next(&self) -> Option<usize> {
         let at = self.next.fetch_add(1, Ordering::Relaxed);
         (at < self.length).then(|| self.jobs.as_ref().map_or(at, |jobs| jobs[at]))
+    }
+}
+
+/// Counts a worker out, however it leaves. One that panics takes the others along, or the run would wait for it for ever.
+struct Leaving<'a> {
+    running: &'a AtomicUsize,
+    stop: &'a AtomicBool,
+}
+
+impl Drop for Leaving<'_> {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            self.stop.store(true, Ordering::Relaxed);
+        }
+        self.running.fetch_sub(1, Ordering::Release);
     }
 }
 
@@ -257,12 +274,15 @@ impl<'a> Shared<'a> {
         std::thread::scope(|scope| {
             for _ in 0..threads {
                 scope.spawn(|| {
+                    let _leaving = Leaving {
+                        running: &running,
+                        stop: &self.stop,
+                    };
                     while let (false, Some(job)) = (self.stopped(), round.next()) {
                         if let Err(error) = self.work(job) {
                             self.fail(error);
                         }
                     }
-                    running.fetch_sub(1, Ordering::Release);
                 });
             }
             let mut last = Instant::now();
@@ -396,14 +416,15 @@ impl<'a> Shared<'a> {
         record: Record,
         error: Error,
     ) -> Result<(), Error> {
-        if self.answers.load(Ordering::Relaxed) == 0 && self.ledger.totals().answers == 0 {
+        let answered = self.answers.load(Ordering::Relaxed) > 0;
+        let never = !answered && self.ledger.totals().answers == 0;
+        let in_a_row = self.refusals.fetch_add(1, Ordering::Relaxed) + 1;
+        if !answered && in_a_row >= if never { REFUSALS } else { MANY_REFUSALS } {
+            return Err(error);
+        }
+        if never {
             lock(&self.put_off).push(job);
-            let refusals = self.refusals.fetch_add(1, Ordering::Relaxed) + 1;
-            return if refusals >= REFUSALS {
-                Err(error)
-            } else {
-                Ok(())
-            };
+            return Ok(());
         }
         let reason = error.to_string();
         self.rule(record, request, &Verdict::Failed { reason })?;
@@ -456,24 +477,28 @@ impl<'a> Shared<'a> {
 
     /// Waits until this request may be sent; `false` if the run was stopped meanwhile.
     fn turn(&self, request: &ChatRequest, reserved: u64, number: u32) -> bool {
-        if !self.sleep(self.pacer.reserve(reserved, Instant::now())) {
-            return false;
-        }
-        // A pause may have begun while this thread waited. After one, not everybody at once.
         loop {
+            // A place in line is taken behind a pause, not during one: those of a pause would all come due at its end.
             let paused = self.pacer.paused(Instant::now());
-            if paused.is_zero() {
-                return true;
+            if !paused.is_zero() {
+                let spread = Duration::from_millis(self.options.retry.initial_wait_ms);
+                if !self.sleep(paused + spread.mul_f64(jitter(request, number))) {
+                    return false;
+                }
+                continue;
             }
-            let spread = Duration::from_millis(self.options.retry.initial_wait_ms);
-            if !self.sleep(paused + spread.mul_f64(jitter(request, number))) {
+            if !self.sleep(self.pacer.reserve(reserved, Instant::now())) {
                 return false;
+            }
+            if self.pacer.paused(Instant::now()).is_zero() {
+                return true;
             }
         }
     }
 
     fn answered(&self, answer: &ChatAnswer, reserved: u64) {
         self.unanswered_in_a_row.store(0, Ordering::Relaxed);
+        self.refusals.store(0, Ordering::Relaxed);
         self.answers.fetch_add(1, Ordering::Relaxed);
         let used = answer.usage.prompt_tokens + answer.usage.completion_tokens;
         self.tokens.fetch_add(used, Ordering::Relaxed);

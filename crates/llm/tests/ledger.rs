@@ -151,6 +151,33 @@ fn damage_is_told_with_file_and_line() {
 }
 
 #[test]
+fn lines_that_end_are_never_cut_off() {
+    let dir = tempfile::tempdir().unwrap();
+    let ledger = Ledger::open(dir.path(), "test").unwrap();
+    for number in 0..3 {
+        write(&ledger, number, Ruling::Accepted);
+    }
+    drop(ledger);
+    let path = shard(dir.path(), "answers");
+    let text = std::fs::read_to_string(&path).unwrap();
+    let mut last_damaged = text.clone().into_bytes();
+    let at = text.len() - 40;
+    last_damaged[at] ^= 4;
+    // An editor that changes line ends damages every line.
+    for (bytes, line) in [(last_damaged, 3), (text.replace('\n', "\r\n").into_bytes(), 1)] {
+        std::fs::write(&path, &bytes).unwrap();
+        for error in [
+            Ledger::open(dir.path(), "test").unwrap_err(),
+            Ledger::read(dir.path()).unwrap_err(),
+        ] {
+            let wanted = format!("answers-00000.jsonl:{line}: the line is damaged");
+            assert!(error.to_string().contains(&wanted), "{error}");
+        }
+        assert_eq!(std::fs::read(&path).unwrap(), bytes);
+    }
+}
+
+#[test]
 fn other_formats_and_purposes_are_refused() {
     let dir = tempfile::tempdir().unwrap();
     drop(Ledger::open(dir.path(), "judge").unwrap());

@@ -1,7 +1,7 @@
 //! From a ledger to a corpus, without KB, corpus or server: what `synth export` does.
 //!
 //! Beside its ledger a generation leaves `tasks.jsonl`: what it was about, then one line for each concept with the key
-//! of its job. It is written at the end of every run, also of one that was stopped or failed to get all answers.
+//! of its job. It is written before the first request, so it is there however the run ends.
 
 use std::fs::File;
 use std::io::{BufRead, BufReader, BufWriter, Write};
@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 use syncabel_corpus::{Document, Language};
-use syncabel_llm::{Finished, Key, Ledger, Outcome};
+use syncabel_llm::{Key, Ledger, Outcome};
 
 use crate::Error;
 use crate::generator::{Batch, Failure, Generator};
@@ -36,7 +36,7 @@ pub struct ExportedTask {
     /// Whether the concept is in several groups.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub several_groups: bool,
-    /// The job; none if it was not reached.
+    /// The job; earlier versions left it out where it was not reached.
     pub key: Option<Key>,
 }
 
@@ -68,7 +68,7 @@ pub fn export(
         reason,
     };
     let file = File::open(&path).map_err(|error| {
-        bad(format!("{error}; it is written at the end of a run: run the generation again, what is answered is not asked again"))
+        bad(format!("{error}; it is written when a run begins: run the generation again, what is answered is not asked again"))
     })?;
     let mut lines = BufReader::new(file).lines();
     let mut line = |number: usize| match lines.next() {
@@ -135,7 +135,7 @@ pub(crate) fn write_tasks(
     dir: &Path,
     generator: &OpenAi<'_>,
     batch: &Batch<'_>,
-    finished: &Finished,
+    keys: &[Key],
 ) -> Result<(), Error> {
     let path = dir.join(TASKS);
     let partial = path.with_extension("partial");
@@ -144,13 +144,13 @@ pub(crate) fn write_tasks(
         language: generator.language(),
         sentences_per_concept: batch.sentences_per_concept,
     };
-    let tasks = batch.tasks.iter().zip(&finished.keys).map(|(task, key)| {
+    let tasks = batch.tasks.iter().zip(keys).map(|(task, key)| {
         let concept = batch.kb.concept(task.concept);
         ExportedTask {
             code: concept.code().to_owned(),
             group: batch.kb.group_name(task.group).to_owned(),
             several_groups: concept.groups().count() > 1,
-            key: *key,
+            key: Some(*key),
         }
     });
     let write = |path: &PathBuf| -> std::io::Result<()> {

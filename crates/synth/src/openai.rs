@@ -14,7 +14,7 @@ use std::sync::Mutex;
 use serde::{Deserialize, Serialize};
 use syncabel_corpus::Language;
 use syncabel_llm::{
-    ChatAnswer, ChatBackend, ChatRequest, Jobs, Ledger, Message, Outcome, Progress, Role,
+    ChatAnswer, ChatBackend, ChatRequest, Jobs, Key, Ledger, Message, Outcome, Progress, Role,
     RunOptions, Sampling, Verdict, run,
 };
 
@@ -131,9 +131,10 @@ impl Generator for OpenAi<'_> {
             prompts: &self.prompts,
             model: &self.model,
         };
+        let keys = jobs.rehearse()?;
+        export::write_tasks(&self.ledger, self, batch, &keys)?;
         let mut watch = self.watch.lock().unwrap_or_else(|e| e.into_inner());
         let finished = run(self.backend, &ledger, &jobs, &self.run, &mut **watch)?;
-        export::write_tasks(&self.ledger, self, batch, &finished)?;
         if finished.pending > 0 {
             return Err(self.stopped(format!(
                 "{} of {} concepts have no complete answer yet; the same command goes on where this one ended",
@@ -163,7 +164,12 @@ impl Generator for OpenAi<'_> {
 pub(crate) fn drafts(answers: &[ChatAnswer], language: Language, wanted: usize) -> Vec<Draft> {
     let mut kept = Vec::new();
     for answer in answers {
-        let more = sentences(&answer.text, language, &kept);
+        // The last line of an answer that ran into its limit may end anywhere.
+        let text = match answer.finish_reason.as_deref() {
+            Some("length") => answer.text.rsplit_once('\n').map_or("", |(whole, _)| whole),
+            _ => &answer.text,
+        };
+        let more = sentences(text, language, &kept);
         kept.extend(more);
     }
     kept.truncate(wanted);
@@ -178,13 +184,30 @@ struct Concepts<'a> {
 }
 
 impl Concepts<'_> {
+    /// Renders what every concept may be asked, so that a template that fails for one of them is said before anything is
+    /// paid for. Returns the keys of the jobs.
+    fn rehearse(&self) -> Result<Vec<Key>, Error> {
+        let wanted = self.batch.sentences_per_concept;
+        let kept = ["kept".to_owned()];
+        for (number, task) in self.batch.tasks.iter().enumerate() {
+            let user = |count: usize, kept: &[String]| self.prompts.user(self.batch, task, count, kept);
+            user(wanted, &[])?;
+            // How many are missing is as good as the same for all concepts.
+            for missing in 1..if number == 0 { wanted } else { wanted.min(2) } {
+                user(missing, &kept)?;
+            }
+        }
+        let keys = (0..self.batch.tasks.len()).map(|job| self.ask(job, &[], 0).key());
+        Ok(keys.collect())
+    }
+
     fn ask(&self, job: usize, kept: &[String], attempt: usize) -> ChatRequest {
         let task = &self.batch.tasks[job];
         let count = self.batch.sentences_per_concept - kept.len();
         let user = self
             .prompts
             .user(self.batch, task, count, kept)
-            .expect("the templates were tried with every branch when they were loaded");
+            .expect("the templates were tried with every concept");
         let mut sampling = self.model.sampling.clone();
         if self.model.seeded && sampling.seed.is_none() {
             // Servers take 32 bits, some of them signed.

@@ -55,6 +55,24 @@ impl Calibration {
         })
     }
 
+    /// What makes it no calibration, if anything does: files can be edited.
+    pub(super) fn defect(&self) -> Option<&'static str> {
+        match self {
+            Self::Temperature { temperature } => (!(temperature.is_finite()
+                && *temperature > 0.0))
+                .then_some("`temperature` must be a positive number"),
+            Self::Isotonic { points } => {
+                let inside = |x: &f64| (0.0..=1.0).contains(x);
+                let fits = points.iter().all(|(share, p)| inside(share) && inside(p))
+                    && points.is_sorted_by(|a, b| a.0 <= b.0 && a.1 <= b.1)
+                    && !points.is_empty();
+                (!fits).then_some(
+                    "`points` must be pairs of a share and a probability between 0 and 1, both ascending",
+                )
+            }
+        }
+    }
+
     /// The temperature under which the outcomes of `predictions` are most likely.
     ///
     /// # Errors

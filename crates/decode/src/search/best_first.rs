@@ -9,6 +9,8 @@
 //! `s` and `l` more bounds them by `sum / (d + l)^a` for positive `a` (a long name spreads the same sum thinner) and by
 //! `sum / (d + s)^a` for negative `a`.
 //!
+//! **Limit.** A mention that has read 8,192 tokens ends with the best names found so far; [`super::Work::unproven`] counts them.
+//!
 //! **Ties.** Names of equal score come in the order of their tokens, whatever the order in which they were found.
 
 use std::cmp::Ordering;
@@ -31,7 +33,16 @@ pub(super) struct BestFirst<'q> {
     started: bool,
     /// Beginnings made so far: the last word on ties in the heap.
     count: u64,
+    /// Tokens read behind the prompt.
+    rows: usize,
+    /// Whether it was cut off at [`MOST_ROWS`].
+    unproven: bool,
 }
+
+/// Tokens behind the prompt that one mention may read: a thousand times what a tuned model needs, 380 MB of keys and values
+/// at the shape of SmolLM2. With a length penalty the bounds of long names are so loose that a search could read the
+/// whole group.
+const MOST_ROWS: usize = 8192;
 
 /// A beginning of names whose last token has not been read.
 struct Beginning {
@@ -62,6 +73,8 @@ impl<'q> BestFirst<'q> {
             reading: Vec::new(),
             started: false,
             count: 0,
+            rows: 0,
+            unproven: false,
         })
     }
 
@@ -89,7 +102,9 @@ impl<'q> BestFirst<'q> {
             let Some(best) = self.frontier.pop() else {
                 break;
             };
-            if self.is_beaten(best.bound, rules) {
+            let beaten = self.is_beaten(best.bound, rules);
+            if beaten || self.rows >= MOST_ROWS {
+                self.unproven = !beaten;
                 self.frontier.clear();
                 break;
             }
@@ -98,6 +113,7 @@ impl<'q> BestFirst<'q> {
                 .forced(trie, rules.options.max_new_tokens - best.length);
             let mut tokens = vec![best.token];
             tokens.extend(forced);
+            self.rows += tokens.len();
             let run = Run {
                 mention: self.index,
                 after: Some(best.after),
@@ -147,6 +163,11 @@ impl<'q> BestFirst<'q> {
             )?;
         }
         Ok(())
+    }
+
+    /// Whether the answers are the best that were found, and not proved to be the best there are.
+    pub(super) fn is_unproven(&self) -> bool {
+        self.unproven
     }
 
     pub(super) fn into_hypotheses(mut self, rules: &Rules<'_>) -> Vec<Hypothesis> {

@@ -77,6 +77,8 @@ pub struct Work {
     pub rows: u64,
     /// Of these, tokens behind the first one of their run.
     pub forced_rows: u64,
+    /// Mentions whose best-first search was cut off before its answers were proved to be the best.
+    pub unproven: u64,
 }
 
 impl std::ops::AddAssign for Work {
@@ -85,6 +87,7 @@ impl std::ops::AddAssign for Work {
         self.prompt_tokens += other.prompt_tokens;
         self.rows += other.rows;
         self.forced_rows += other.forced_rows;
+        self.unproven += other.unproven;
     }
 }
 
@@ -159,6 +162,10 @@ impl<'q> Search<'q> {
         }
     }
 
+    fn is_unproven(&self) -> bool {
+        matches!(self, Self::BestFirst(search) if search.is_unproven())
+    }
+
     fn into_hypotheses(self, rules: &Rules<'_>) -> Vec<Hypothesis> {
         match self {
             Self::Beam(search) => search.into_hypotheses(),
@@ -223,6 +230,7 @@ fn pump<'q>(
             let before = open.len();
             for Open { index, search, .. } in open.extract_if(.., |mention| mention.asked == 0) {
                 model.close(index);
+                work.unproven += u64::from(search.is_unproven());
                 done(index, search.into_hypotheses(rules));
             }
             if open.len() == before || waiting.len() == 0 {

@@ -339,6 +339,8 @@ fn escape(text: &str) -> String {
         .replace('<', "&lt;")
         .replace('>', "&gt;")
         .replace('"', "&quot;")
+        // Placeholders of the page are written with it.
+        .replace('%', "&#37;")
 }
 
 #[cfg(test)]

@@ -151,21 +151,31 @@ fn options(args: &Args) -> EvalOptions {
     };
     options.bootstrap.replicates = args.replicates;
     options.bootstrap.seed = args.seed;
-    options.composite = match args.composite.as_str() {
-        "exact" => CompositeRule::Exact,
-        _ => CompositeRule::AnyPart,
-    };
+    options.composite = composite_rule(&args.composite);
     options.ties = match args.ties.as_str() {
         "strict" => TiePolicy::Strict,
         "expected" => TiePolicy::Expected,
         _ => TiePolicy::Any,
     };
-    options.seen = match args.seen.as_str() {
+    options.seen = seen_rule(&args.seen);
+    options
+}
+
+/// The rule of a value of `--composite`.
+pub(super) fn composite_rule(value: &str) -> CompositeRule {
+    match value {
+        "exact" => CompositeRule::Exact,
+        _ => CompositeRule::AnyPart,
+    }
+}
+
+/// The rule of a value of `--seen`.
+pub(super) fn seen_rule(value: &str) -> SeenRule {
+    match value {
         "code_string" => SeenRule::CodeString,
         "code_set" => SeenRule::CodeSet,
         _ => SeenRule::AnyConcept,
-    };
-    options
+    }
 }
 
 fn adjusted(comparisons: Vec<(String, Comparison)>, correction: Correction) -> Vec<Against> {

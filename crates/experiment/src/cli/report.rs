@@ -30,6 +30,12 @@ pub(super) struct Args {
     /// A system for the page: its name and its prediction file. May be repeated; the first two are compared.
     #[arg(long, value_name = "NAME=PREDICTIONS")]
     system: Vec<String>,
+    /// For the page, composites: `exact` needs all parts, `any_part` any one.
+    #[arg(long, default_value = "exact", value_parser = ["exact", "any_part"])]
+    composite: String,
+    /// For the page, seen concepts: `code_string` (as the paper's authors), `code_set` or `any_concept`.
+    #[arg(long, default_value = "code_string", value_parser = ["code_string", "code_set", "any_concept"])]
+    seen: String,
     #[command(flatten)]
     training: TrainingArgs,
     /// Where the results are.
@@ -79,7 +85,11 @@ fn recompute(data: &Path, results: &Path) -> Result<()> {
 }
 
 fn make_page(args: &Args, target: &Path) -> Result<()> {
-    let options = EvalOptions::default();
+    let options = EvalOptions {
+        composite: super::eval::composite_rule(&args.composite),
+        seen: super::eval::seen_rule(&args.seen),
+        ..EvalOptions::default()
+    };
     let training = args.training.read(None)?;
     let mut names = Vec::new();
     let mut predictions = Vec::new();

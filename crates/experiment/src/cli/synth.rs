@@ -245,7 +245,12 @@ fn make(args: &Make) -> Result<()> {
     let train = training_corpus(args)?;
     let mut others = Vec::new();
     for path in &args.compare {
-        others.push(read_corpus(path, None, args.rules.as_deref(), None)?);
+        let mut other = read_corpus(path, None, args.rules.as_deref(), None)?;
+        for document in &mut other.documents {
+            // A file of its own is held out, unless it says otherwise.
+            document.split.get_or_insert(Split::Test);
+        }
+        others.push(other);
     }
     let human: Vec<&Corpus> = std::iter::once(&train).chain(&others).collect();
     let corpus = CorpusConfig {

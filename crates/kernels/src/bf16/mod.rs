@@ -291,27 +291,20 @@ unsafe fn cut_block(
     }
     let (height, width) = size;
     let mut whole = Block([0.0; 4 * OUTER * OUTER]);
+    if write == Write::Add {
+        // The sums go on from what is there, as in a whole block: a row's bits must not depend on how many follow it.
+        for (row, sums) in whole.0.chunks_exact_mut(2 * OUTER).take(height).enumerate() {
+            // SAFETY: the caller vouches for `height` rows of `width` numbers.
+            let cells = unsafe { std::slice::from_raw_parts(out.add(row * stride), width) };
+            sums[..width].copy_from_slice(cells);
+        }
+    }
     // SAFETY: `whole` is as large as a block.
-    unsafe {
-        block(
-            unit,
-            whole.0.as_mut_ptr(),
-            2 * OUTER,
-            Write::Replace,
-            left,
-            right,
-        )
-    };
+    unsafe { block(unit, whole.0.as_mut_ptr(), 2 * OUTER, write, left, right) };
     for (row, sums) in whole.0.chunks_exact(2 * OUTER).take(height).enumerate() {
         // SAFETY: the caller vouches for `height` rows of `width` numbers.
         let cells = unsafe { std::slice::from_raw_parts_mut(out.add(row * stride), width) };
-        match write {
-            Write::Replace => cells.copy_from_slice(&sums[..width]),
-            Write::Add => cells
-                .iter_mut()
-                .zip(sums)
-                .for_each(|(cell, sum)| *cell += sum),
-        }
+        cells.copy_from_slice(&sums[..width]);
     }
 }
 

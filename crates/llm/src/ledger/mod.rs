@@ -210,7 +210,8 @@ impl Ledger {
     pub fn totals(&self) -> Totals {
         let index = self.index();
         let spread = match (index.finished_ms.front(), index.finished_ms.back()) {
-            (Some(first), Some(last)) => last - first,
+            // A clock that was set back in between must not make it a century.
+            (Some(first), Some(last)) => last.saturating_sub(*first),
             _ => 0,
         };
         Totals {

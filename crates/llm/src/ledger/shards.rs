@@ -104,21 +104,18 @@ impl Series {
     }
 }
 
-/// Length of the part of a file that ends with a whole line. Everything behind it must be one torn piece: a bad line
-/// that is followed by a whole one is damage, not an interruption.
+/// Length of the part of a file that ends with a line feed. Only a piece without one can be what an interrupted write has
+/// left: a line that ends and is not whole is damage (an editor that changed line ends, a disk), and what was paid for must
+/// not be cut off with it.
 fn whole_bytes(path: &Path) -> Result<u64, Error> {
-    let mut whole = 0;
-    let mut bad: Option<usize> = None;
-    let mut number = 0;
+    let (mut whole, mut number) = (0, 0);
     each_line_of(path, |offset, text, complete| {
         number += 1;
-        if complete && line::is_whole(text) {
-            if let Some(line) = bad {
-                return Err(corrupt(path, line));
-            }
+        if complete && !line::is_whole(text) {
+            return Err(corrupt(path, number));
+        }
+        if complete {
             whole = offset + text.len() as u64 + 1;
-        } else {
-            bad.get_or_insert(number);
         }
         Ok(())
     })?;
@@ -137,15 +134,14 @@ pub(super) fn each_line(
             return Ok(());
         }
         let last = !path_of(dir, name, shard + 1).is_file();
-        let (mut number, mut bad) = (0, None);
+        let mut number = 0;
         each_line_of(&path, |offset, text, complete| {
             number += 1;
-            if !(complete && line::is_whole(text)) {
-                bad.get_or_insert(number);
+            if !complete && last {
                 return Ok(());
             }
-            if let Some(line) = bad {
-                return Err(corrupt(&path, line));
+            if !complete || !line::is_whole(text) {
+                return Err(corrupt(&path, number));
             }
             let place = Place {
                 shard,
@@ -154,9 +150,6 @@ pub(super) fn each_line(
             };
             f(place, text, &path)
         })?;
-        if let (Some(line), false) = (bad, last) {
-            return Err(corrupt(&path, line));
-        }
     }
     Ok(())
 }
