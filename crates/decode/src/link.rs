@@ -248,14 +248,17 @@ impl<'a> Linker<'a> {
             done += work[query].len();
             progress(done);
         });
-        let found = found.map_err(|error| match error.query().and_then(|query| work.get(query)) {
-            Some(same) => Error::Mention {
-                document: mentions[same[0]].document.clone(),
-                mention: mentions[same[0]].mention_id.clone(),
-                source: Box::new(error),
-            },
-            None => error,
-        })?;
+        let found =
+            found.map_err(
+                |error| match error.query().and_then(|query| work.get(query)) {
+                    Some(same) => Error::Mention {
+                        document: mentions[same[0]].document.clone(),
+                        mention: mentions[same[0]].mention_id.clone(),
+                        source: Box::new(error),
+                    },
+                    None => error,
+                },
+            )?;
         let mut linked: Vec<Option<(Prediction, T)>> = vec![None; mentions.len()];
         for ((same, query), found) in work.iter().zip(&distinct).zip(&found) {
             let answers = self.answers(query, found);

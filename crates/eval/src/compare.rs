@@ -73,7 +73,9 @@ pub fn compare_scored(
     let pairs = pair(first, second)?;
     let right = |credit: f64| credit >= 1.0;
     let only = |side: bool| {
-        let differ = pairs.iter().filter(|(a, b)| right(a.credit) != right(b.credit));
+        let differ = pairs
+            .iter()
+            .filter(|(a, b)| right(a.credit) != right(b.credit));
         differ.filter(|(_, b)| right(b.credit) == side).count()
     };
     let (only_first_right, only_second_right) = (only(false), only(true));
@@ -142,7 +144,8 @@ pub fn compare_seeds(
         let next = documents.len();
         documents.entry(name.as_str()).or_insert(next);
     }
-    let mut cells: Vec<Vec<PartSums>> = vec![vec![PartSums::default(); documents.len()]; seeds.len()];
+    let mut cells: Vec<Vec<PartSums>> =
+        vec![vec![PartSums::default(); documents.len()]; seeds.len()];
     let mut alike = true;
     for (cells, (first, second)) in cells.iter_mut().zip(seeds) {
         for (a, b) in pair(first, second)? {
@@ -376,7 +379,8 @@ mod tests {
             scored(|i| i.is_multiple_of(4), Some(&training)),
             scored(|_| true, Some(&training)),
         );
-        let parts = compare_seeds(&[(&none, &seen_only), (&none, &all)], options.bootstrap).unwrap();
+        let parts =
+            compare_seeds(&[(&none, &seen_only), (&none, &all)], options.bootstrap).unwrap();
         let [over_all, seen, unseen] = parts.map(Option::unwrap);
         assert_eq!((over_all.rows, seen.rows, unseen.rows), (40, 10, 30));
         assert_eq!((seen.difference, unseen.difference), (1.0, 0.5));

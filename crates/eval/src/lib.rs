@@ -56,9 +56,7 @@ pub mod tables;
 mod training;
 
 pub use bootstrap::{Bootstrap, DocumentSums, Interval, Ratio, Sums};
-pub use compare::{
-    Comparison, Difference, compare, compare_scored, compare_seeds, mcnemar_exact,
-};
+pub use compare::{Comparison, Difference, compare, compare_scored, compare_seeds, mcnemar_exact};
 pub use correction::Correction;
 pub use error::Error;
 pub use judge::{Agreement, JudgeCounts};

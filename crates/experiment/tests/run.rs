@@ -241,7 +241,12 @@ fn the_commands_work_together() {
             .contains("D006689")
     );
     let names = sandbox.run(&["kb", "names", "terms.kb", "--codes"]).ok();
-    assert!(names.lines().any(|line| line == "Hodgkin lymphoma\tD006689"), "{names}");
+    assert!(
+        names
+            .lines()
+            .any(|line| line == "Hodgkin Lymphoma\tD006689"),
+        "{names}"
+    );
     sandbox
         .run(&["kb", "names", "terms.kb", "--group", "Disorder"])
         .refused(&["the KB has no group `Disorder`"]);

@@ -237,7 +237,9 @@ mod tests {
     fn the_number_of_threads_changes_no_bit() {
         for (m, n, k) in [(577, 576, 576), (40, 576, 576), (193, 100, 700)] {
             let numbers = |len: usize, step: usize| -> Vec<f32> {
-                (0..len).map(|i| (i * step % 1013) as f32 / 313.0 - 1.6).collect()
+                (0..len)
+                    .map(|i| (i * step % 1013) as f32 / 313.0 - 1.6)
+                    .collect()
             };
             let (a, b) = (numbers(m * k, 7919), numbers(k * n, 7907));
             let on = |threads: usize| {

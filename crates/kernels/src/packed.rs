@@ -228,7 +228,9 @@ unsafe fn avx512<const R: usize>(sums: &mut [Line], left: &[f32], lines: &[Line]
     for (i, line) in lines.iter().enumerate() {
         // SAFETY: a line is 32 aligned numbers; row r of `left` has number i. A prefetch may point anywhere.
         unsafe {
-            let ahead = std::ptr::from_ref(line).wrapping_add(LINES_AHEAD).cast::<i8>();
+            let ahead = std::ptr::from_ref(line)
+                .wrapping_add(LINES_AHEAD)
+                .cast::<i8>();
             _mm_prefetch::<_MM_HINT_T0>(ahead);
             _mm_prefetch::<_MM_HINT_T0>(ahead.wrapping_add(64));
             let b = [

@@ -73,7 +73,9 @@ fn unix_seconds(date: &str) -> Option<i64> {
         let number = text.parse::<i64>().ok();
         number.filter(|n| (0..=most).contains(n))
     };
-    let at = MONTHS.find(month).filter(|at| month.len() == 3 && at % 3 == 0)?;
+    let at = MONTHS
+        .find(month)
+        .filter(|at| month.len() == 3 && at % 3 == 0)?;
     let month = at as i64 / 3 + 1;
     let (day, year) = (
         number(day, 31)?,

@@ -164,7 +164,10 @@ fn lines_that_end_are_never_cut_off() {
     let at = text.len() - 40;
     last_damaged[at] ^= 4;
     // An editor that changes line ends damages every line.
-    for (bytes, line) in [(last_damaged, 3), (text.replace('\n', "\r\n").into_bytes(), 1)] {
+    for (bytes, line) in [
+        (last_damaged, 3),
+        (text.replace('\n', "\r\n").into_bytes(), 1),
+    ] {
         std::fs::write(&path, &bytes).unwrap();
         for error in [
             Ledger::open(dir.path(), "test").unwrap_err(),

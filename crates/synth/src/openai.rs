@@ -190,7 +190,8 @@ impl Concepts<'_> {
         let wanted = self.batch.sentences_per_concept;
         let kept = ["kept".to_owned()];
         for (number, task) in self.batch.tasks.iter().enumerate() {
-            let user = |count: usize, kept: &[String]| self.prompts.user(self.batch, task, count, kept);
+            let user =
+                |count: usize, kept: &[String]| self.prompts.user(self.batch, task, count, kept);
             user(wanted, &[])?;
             // How many are missing is as good as the same for all concepts.
             for missing in 1..if number == 0 { wanted } else { wanted.min(2) } {

@@ -58,8 +58,7 @@ impl Calibration {
     /// What makes it no calibration, if anything does: files can be edited.
     pub(super) fn defect(&self) -> Option<&'static str> {
         match self {
-            Self::Temperature { temperature } => (!(temperature.is_finite()
-                && *temperature > 0.0))
+            Self::Temperature { temperature } => (!(temperature.is_finite() && *temperature > 0.0))
                 .then_some("`temperature` must be a positive number"),
             Self::Isotonic { points } => {
                 let inside = |x: &f64| (0.0..=1.0).contains(x);

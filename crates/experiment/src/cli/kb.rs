@@ -106,7 +106,10 @@ fn names(args: NamesArgs) -> Result<()> {
     let kb = Kb::open(&args.kb)?;
     let only = group_of(&kb, args.group.as_deref())?;
     let mut out = super::io::stdout();
-    for (group, _) in kb.groups().filter(|(group, _)| only.is_none_or(|o| o == *group)) {
+    for (group, _) in kb
+        .groups()
+        .filter(|(group, _)| only.is_none_or(|o| o == *group))
+    {
         for name in kb.names(group) {
             if args.codes {
                 writeln!(out, "{}\t{}", name.text, kb.concept(name.concept).code())?;

@@ -71,7 +71,8 @@ impl TrainingArgs {
             let (corpus, report) =
                 syncabel_corpus::read(path, corpus_format(path, None)?, &options)?;
             tracing::info!(file = %path.display(), %report, "read");
-            let of_test = |d: &&syncabel_corpus::Document| d.split == Some(syncabel_corpus::Split::Test);
+            let of_test =
+                |d: &&syncabel_corpus::Document| d.split == Some(syncabel_corpus::Split::Test);
             if let Some(document) = corpus.documents.iter().find(of_test) {
                 let message = format!(
                     "{}: document `{}` says it is of the test split; --train and --validation take what was trained on",
