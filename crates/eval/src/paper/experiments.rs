@@ -25,6 +25,9 @@ pub struct Experiment {
     /// The commit it was made from.
     #[serde(default)]
     pub git_revision: Option<String>,
+    /// The commits at which its training and linking ended.
+    #[serde(default)]
+    pub made_at: Vec<String>,
     /// Where it ran.
     #[serde(default)]
     pub machine: Option<Machine>,
@@ -153,17 +156,20 @@ fn section(experiment: &Experiment) -> Result<String, Error> {
             )
         },
     );
-    let revision = experiment
-        .git_revision
-        .as_deref()
-        .map_or("unknown", |r| &r[..r.len().min(9)]);
+    let made_at = experiment.made_at.iter();
+    let revisions = made_at.chain(experiment.git_revision.iter().filter(|_| experiment.made_at.is_empty()));
+    let revisions: Vec<&str> = revisions.map(|r| r.get(..9).unwrap_or(r)).collect();
+    let revision = match revisions.is_empty() {
+        true => "unknown".to_owned(),
+        false => revisions.join(", "),
+    };
     let picture = format!("/results/{}/recall.svg", experiment.folder);
     Ok(format!(
         "== {}\n\n{}\n\n#raw({:?}, block: true)\n\nRevision {}, on {}.\n\n#text(size: 6.5pt)[\n{}]\n\n#figure(image({:?}, width: 100%))\n\n",
-        typst(&experiment.name),
+        typst(&experiment.folder),
         typst(experiment.description.trim()),
         experiment.command,
-        typst(revision),
+        typst(&revision),
         typst(&machine),
         cost_table(&summary)?.to_typst(),
         picture,
