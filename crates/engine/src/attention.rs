@@ -5,7 +5,7 @@
 
 use rayon::prelude::*;
 use syncabel_kernels::multiversion;
-use syncabel_kernels::simd::{exp, max, sum};
+use syncabel_kernels::simd::{exp, max};
 
 use crate::Shape;
 use crate::arena::{Arena, CELLS, Window};
@@ -167,7 +167,14 @@ fn heads<const N: usize>(
                 *score = if seen { exp(*score - largest) } else { 0.0 };
             }
         }
-        let scale = 1.0 / sum([&*scores], |[score]| score);
+        // In float64, so that it does not show which cells a path lies in, and with that how the search went there.
+        let mut lanes = [0.0f64; CELLS];
+        for block in scores.as_chunks::<CELLS>().0 {
+            for (lane, &score) in lanes.iter_mut().zip(block) {
+                *lane += f64::from(score);
+            }
+        }
+        let scale = (1.0 / lanes.iter().sum::<f64>()) as f32;
         scores.iter_mut().for_each(|score| *score *= scale);
     }
     let whole = dim / WIDE * WIDE;

@@ -25,8 +25,9 @@
 //!
 //! # Exactness
 //! In float32 each row's sums run in an order of their own, whatever else is in the pass, so neither company nor threads
-//! change a bit of a row. Sharing and runs decide which cells a path lies in, and so the order in which attention adds
-//! up: that shows in the seventh digit. In bfloat16 weights and the inputs of products are rounded to 8 bits.
+//! change a bit of a row. Sharing and runs decide which cells a path lies in; attention adds up along the path, skipping
+//! zeros, and sums its weights in float64, so that does not show either (but for a tie in the rounding of such a sum, one in
+//! a billion). In bfloat16 weights and the inputs of products are rounded to 8 bits.
 
 mod arena;
 mod attention;

@@ -151,6 +151,27 @@ fn damage_is_told_with_file_and_line() {
 }
 
 #[test]
+fn a_job_that_misses_one_of_its_answers_is_open() {
+    let dir = tempfile::tempdir().unwrap();
+    let ledger = Ledger::open(dir.path(), "test").unwrap();
+    let key = write(&ledger, 0, Ruling::Again);
+    let second = Record {
+        answer: Some(answer(1)),
+        ..Record::new(key, 2, request(1).key(), Ruling::Accepted)
+    };
+    ledger.append(&second, None).unwrap();
+    assert_eq!(ledger.state(&key), Some(State::Accepted));
+    drop(ledger);
+    let path = shard(dir.path(), "answers");
+    let text = std::fs::read_to_string(&path).unwrap();
+    let (_, rest) = text.split_once('\n').unwrap();
+    std::fs::write(&path, rest).unwrap();
+    let ledger = Ledger::open(dir.path(), "test").unwrap();
+    assert_eq!(ledger.state(&key), Some(State::Open));
+    assert_eq!(ledger.answers(&key).unwrap(), [answer(1)]);
+}
+
+#[test]
 fn lines_that_end_are_never_cut_off() {
     let dir = tempfile::tempdir().unwrap();
     let ledger = Ledger::open(dir.path(), "test").unwrap();

@@ -157,7 +157,12 @@ fn section(experiment: &Experiment) -> Result<String, Error> {
         },
     );
     let made_at = experiment.made_at.iter();
-    let revisions = made_at.chain(experiment.git_revision.iter().filter(|_| experiment.made_at.is_empty()));
+    let revisions = made_at.chain(
+        experiment
+            .git_revision
+            .iter()
+            .filter(|_| experiment.made_at.is_empty()),
+    );
     let revisions: Vec<&str> = revisions.map(|r| r.get(..9).unwrap_or(r)).collect();
     let revision = match revisions.is_empty() {
         true => "unknown".to_owned(),

@@ -13,9 +13,9 @@
 //!
 //! # What survives what
 //! `kill -9`, a full disk, a pulled cable: what was answered is on record; the requests in flight are asked again. A line
-//! that was being written is cut off at the next opening. Power failure: what was written since the last sync, at most
-//! two seconds. A damaged line elsewhere is an error that names file and line; removing the line asks its
-//! question again.
+//! that was being written is cut off at the next opening. Power failure: what was written since the last sync, which is made
+//! with the first answer that comes two seconds or more after the one before. A damaged line is an error that names file and
+//! line; removing the line asks its question again.
 //!
 //! # Cost
 //! Opening reads and checks the answers and skips their texts; the requests are only looked at when somebody asks
@@ -410,6 +410,7 @@ impl Record {
 
     fn head(&self) -> Head {
         Head {
+            attempt: self.attempt,
             key: self.key,
             ruling: self.ruling,
             answer: self
@@ -452,6 +453,8 @@ impl Index {
             totals.first_at_ms = head.at_ms;
         }
         totals.last_at_ms = totals.last_at_ms.max(head.at_ms);
+        // A line before this one was removed: what it said is missing, whatever the verdict was.
+        let gap = head.answer.is_some() && head.attempt as usize != job.answers.len() + 1;
         if let Some(answer) = &head.answer {
             job.answers.push(place);
             totals.answers += 1;
@@ -459,6 +462,7 @@ impl Index {
             totals.usage.completion_tokens += answer.usage.completion_tokens;
         }
         let state = match head.ruling {
+            Ruling::Accepted | Ruling::Failed if gap => State::Open,
             Ruling::Accepted => State::Accepted,
             Ruling::Failed => State::Failed,
             Ruling::Again | Ruling::Unanswered => State::Open,

@@ -99,6 +99,8 @@ pub struct Record {
 #[derive(Deserialize)]
 pub(super) struct Head {
     pub key: Key,
+    /// Number of the answer, from 1.
+    pub attempt: u32,
     pub ruling: Ruling,
     #[serde(default)]
     pub answer: Option<AnswerHead>,
