@@ -44,7 +44,7 @@ def ours(precision):
     command = ["cargo", "bench", "--quiet", "--workspace", "--bench", "training_step", "--", BENCH.format(precision)]
     environment = dict(os.environ, SYNCABEL_BENCH_SMOLLM2="1")
     out = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True)
-    found = re.search(r"thrpt:\s+\[\S+ \S+ (\S+) (K?)elem/s", out.stdout)
+    found = re.search(r"thrpt:\s+\[\S+\s+K?elem/s\s+(\S+)\s+(K?)elem/s", out.stdout)
     if out.returncode or not found:
         sys.exit(f"{' '.join(command)} failed:\n{out.stdout}\n{out.stderr}")
     peak = max(map(int, re.findall(r"peak memory so far: (\d+) MB", out.stderr)))
