@@ -15,6 +15,9 @@ mod train;
 mod training;
 mod trie;
 
+use crate::config::Experiment;
+use crate::error::BadInput;
+use crate::overrides::Cell;
 use anyhow::Result;
 use clap::{Parser, Subcommand};
 
@@ -81,4 +84,27 @@ impl Cli {
             Command::Report(args) => report::run(args),
         }
     }
+}
+
+/// The cells that the texts of `--only` choose; all of them without one.
+fn chosen_cells(
+    mut cells: Vec<(Cell, Experiment)>,
+    only: &[String],
+) -> Result<Vec<(Cell, Experiment)>> {
+    if only.is_empty() {
+        return Ok(cells);
+    }
+    let labels: Vec<String> = cells.iter().map(|(cell, _)| cell.label()).collect();
+    let mut chosen = Vec::new();
+    for text in only {
+        let found = Cell::chosen(&labels, text);
+        if found.is_empty() {
+            let message =
+                format!("no cell's label contains `{text}`; `syncabel run FILE --list` shows them");
+            return Err(BadInput(message).into());
+        }
+        chosen.extend(found);
+    }
+    cells.retain(|(cell, _)| chosen.contains(&cell.label().as_str()));
+    Ok(cells)
 }

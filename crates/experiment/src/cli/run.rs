@@ -49,20 +49,7 @@ pub(super) struct Args {
 
 pub(super) fn run(args: Args) -> Result<()> {
     let file = ExperimentFile::read(&args.file, &args.set)?;
-    let mut cells = file.cells()?;
-    if !args.only.is_empty() {
-        let labels: Vec<String> = cells.iter().map(|(cell, _)| cell.label()).collect();
-        let mut chosen = Vec::new();
-        for text in &args.only {
-            let found = Cell::chosen(&labels, text);
-            if found.is_empty() {
-                let message = format!("no cell's label contains `{text}`; `--list` shows them");
-                return Err(BadInput(message).into());
-            }
-            chosen.extend(found);
-        }
-        cells.retain(|(cell, _)| chosen.contains(&cell.label().as_str()));
-    }
+    let cells = super::chosen_cells(file.cells()?, &args.only)?;
     if args.list {
         cells
             .iter()

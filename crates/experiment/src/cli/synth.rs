@@ -3,7 +3,6 @@
 use super::io::{corpus_format, read_corpus};
 use crate::config::{ConceptChoice, CorpusConfig, ExperimentFile};
 use crate::error::BadInput;
-use crate::overrides::Cell;
 use crate::pipeline::{CellRun, Folders};
 use crate::stage::write_atomically;
 use crate::synthesis::{FilterChoice, Made, Material, OpenAiSynth};
@@ -217,18 +216,7 @@ pub(super) fn run(args: Args) -> Result<()> {
 fn from_file(args: &FromFile) -> Result<()> {
     let file = ExperimentFile::read(&args.file, &args.set)?;
     let folders = Folders::new(&args.runs, &file.experiment.name);
-    let mut cells = file.cells()?;
-    if let Some(text) = &args.only {
-        let labels: Vec<String> = cells.iter().map(|(cell, _)| cell.label()).collect();
-        let chosen = Cell::chosen(&labels, text);
-        cells.retain(|(cell, _)| chosen.contains(&cell.label().as_str()));
-    }
-    if cells.is_empty() {
-        return Err(BadInput(
-            "no cell's label contains that text; `syncabel run FILE --list` shows them".into(),
-        )
-        .into());
-    }
+    let cells = super::chosen_cells(file.cells()?, args.only.as_slice())?;
     for (cell, config) in &cells {
         let sentences = CellRun::new(&file, cell, config, &folders).synth_only()?;
         println!("{}\t{sentences} synthetic sentences", cell.label());

@@ -2,7 +2,6 @@
 
 use crate::config::ExperimentFile;
 use crate::error::BadInput;
-use crate::overrides::Cell;
 use crate::pipeline::{CellRun, Folders};
 use anyhow::Result;
 use std::path::PathBuf;
@@ -30,18 +29,7 @@ pub(super) struct Args {
 pub(super) fn run(args: Args) -> Result<()> {
     let file = ExperimentFile::read(&args.file, &args.set)?;
     let folders = Folders::new(&args.runs, &file.experiment.name);
-    let mut cells = file.cells()?;
-    if let Some(text) = &args.only {
-        let labels: Vec<String> = cells.iter().map(|(cell, _)| cell.label()).collect();
-        let chosen = Cell::chosen(&labels, text);
-        cells.retain(|(cell, _)| chosen.contains(&cell.label().as_str()));
-    }
-    if cells.is_empty() {
-        return Err(BadInput(
-            "no cell's label contains that text; `syncabel run FILE --list` shows them".into(),
-        )
-        .into());
-    }
+    let cells = super::chosen_cells(file.cells()?, args.only.as_slice())?;
     let [(cell, config)] = &cells[..] else {
         let labels: Vec<String> = cells
             .iter()
