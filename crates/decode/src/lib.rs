@@ -9,6 +9,7 @@
 //! - [`StepModel`]: what a search asks of a model, logits for the next token of many rows. Behind the feature `model`,
 //!   `LlamaSteps` implements it for the Llama of `syncabel_model`; everything else builds without a tensor library.
 //! - [`beam_search`]: the paper's decoding, guided by the trie or free, with the semantics of Hugging Face `generate`.
+//! - [`sample::Sampler`]: free text by sampling over the same models, many texts side by side.
 //! - [`Linker`]: marked mentions in, predictions with codes, candidates and scores out.
 //!
 //! # Cost at UMLS scale
@@ -55,6 +56,7 @@ mod error;
 mod link;
 #[cfg(feature = "model")]
 mod llama;
+pub mod sample;
 mod search;
 mod step;
 mod tokenizer;

@@ -6,7 +6,7 @@
 
 use crate::error::ConfigError;
 use crate::overrides::{self, ARM, Arms, Cell};
-use crate::synthesis::{FilterChoice, OpenAiSynth};
+use crate::synthesis::{FilterChoice, ModelSynth};
 use crate::validate::{self, Refusal};
 use crate::yaml::{self, Step};
 use indexmap::IndexMap;
@@ -271,7 +271,9 @@ pub enum SynthConfig {
         filters: FilterChoice,
     },
     /// A language model behind an OpenAI-compatible server.
-    Openai(Box<OpenAiSynth>),
+    Openai(Box<ModelSynth>),
+    /// A language model in this process, on the CPU.
+    Local(Box<ModelSynth>),
     /// A corpus that exists already.
     Import {
         /// Files.

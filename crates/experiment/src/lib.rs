@@ -11,6 +11,7 @@ pub mod cli;
 pub mod config;
 pub mod error;
 pub mod human;
+pub mod local;
 pub mod machine;
 pub mod marking;
 pub mod overrides;

@@ -92,17 +92,18 @@ impl Cell {
         self.settings.iter().map(part).collect::<Vec<_>>().join(",")
     }
 
-    /// Which of the labels a text of `--only` means: those that are made of it alone or of it and other whole
-    /// `key=value` parts, and if there are none, those that contain it. So `arm=human_only` does not choose
-    /// `arm=human_only__as_written` as well.
+    /// Which of the labels a text of `--only` means, given as labels are written or as the file names an arm: those that are
+    /// made of it alone or of it and other whole `key=value` parts, and if there are none, those that contain it. So
+    /// `arm=human_only` does not choose `arm=human_only__as_written` as well.
     pub fn chosen<'l>(labels: &'l [String], text: &str) -> Vec<&'l str> {
         let whole = |label: &&String| format!(",{label},").contains(&format!(",{text},"));
         let choose = |keep: &dyn Fn(&&String) -> bool| -> Vec<&'l str> {
             labels.iter().filter(keep).map(String::as_str).collect()
         };
+        let written = plain(&Value::String(text.to_owned()));
         match choose(&whole) {
             exact if !exact.is_empty() => exact,
-            _ => choose(&|label| label.contains(text)),
+            _ => choose(&|label| label.contains(text) || label.contains(&written)),
         }
     }
 

@@ -309,7 +309,7 @@ impl<'a> CellRun<'a> {
         let runs = self.store.root().parent().unwrap_or(self.store.root());
         let ledger = synthesis::ledger_folder(synth, self.file, runs, self.config.seed)?;
         let stage = self.store.run("synth", inputs, |folder| {
-            synthesis::stage(&material, synth, &ledger, folder)
+            synthesis::stage(&material, synth, self.file, &ledger, folder)
         })?;
         tracing::info!(folder = %stage.path.display(), "synthetic corpus");
         let path = stage.path.join(synthesis::CORPUS);

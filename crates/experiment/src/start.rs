@@ -24,17 +24,37 @@ pub fn start_model(
     store: &StageStore,
     device: &Device,
 ) -> Result<Checkpoint> {
-    let path = |key: &str, text: &str| {
-        resolve_path(
-            &file.path,
-            file.folder(),
-            &format!("model.source.{key}"),
-            text,
-        )
-    };
     let source = match &config.model.source {
         ModelSourceConfig::Scratch(shape) => {
             from_scratch(shape, config.seed, kb, train, store, device)?
+        }
+        pretrained => pretrained_source(file, "model.source", pretrained)?,
+    };
+    Ok(syncabel_model::load(&source, device)?.add_sep()?.0)
+}
+
+/// Where the weights of a pretrained model are; `key` is where the file says so.
+///
+/// # Errors
+/// Bad input: a path that does not exist, a model that is to be made from scratch.
+pub fn pretrained_source(
+    file: &ExperimentFile,
+    key: &str,
+    source: &ModelSourceConfig,
+) -> Result<ModelSource> {
+    let refuse = |message: String| {
+        let message = format!("{}: key `{key}`: {message}", file.path.display());
+        Err(BadInput(message).into())
+    };
+    let path = |name: &str, text: &str| {
+        resolve_path(&file.path, file.folder(), &format!("{key}.{name}"), text)
+    };
+    let source = match source {
+        ModelSourceConfig::Scratch(_) => {
+            return refuse(
+                "random weights are no use here; name a folder, a gguf file or a hub repository"
+                    .into(),
+            );
         }
         ModelSourceConfig::Folder(text) => ModelSource::Folder(path("folder", text)?),
         ModelSourceConfig::Gguf(text) => ModelSource::Gguf(path("gguf", text)?),
@@ -48,17 +68,12 @@ pub fn start_model(
             }
         }
     };
-    if let ModelSource::Folder(path) | ModelSource::Gguf(path) = &source
-        && !path.exists()
-    {
-        let message = format!(
-            "{}: key `model.source`: {} does not exist",
-            file.path.display(),
-            path.display()
-        );
-        return Err(BadInput(message).into());
+    match &source {
+        ModelSource::Folder(path) | ModelSource::Gguf(path) if !path.exists() => {
+            refuse(format!("{} does not exist", path.display()))
+        }
+        _ => Ok(source),
     }
-    Ok(syncabel_model::load(&source, device)?.add_sep()?.0)
 }
 
 fn from_scratch(

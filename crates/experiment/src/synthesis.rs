@@ -8,10 +8,13 @@
 //!     card.json, card.md, sentence_lengths.svg, sentence_lengths.png
 //! ```
 
-use crate::config::{ConceptChoice, CorpusConfig, SynthConfig};
+use crate::config::{
+    ConceptChoice, CorpusConfig, ExperimentFile, LinkPrecision, ModelSourceConfig, SynthConfig,
+};
 use crate::error::BadInput;
+use crate::local::LocalChat;
 use crate::stage::write_atomically;
-use crate::{card, human, progress};
+use crate::{card, human, progress, start};
 use anyhow::Result;
 use serde::de::value::MapAccessDeserializer;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
@@ -19,20 +22,24 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 use syncabel_corpus::{Corpus, CorpusFormat, Language, jsonl};
 use syncabel_kb::Kb;
-use syncabel_llm::{OpenAiClient, OpenAiConfig, RunOptions, Sampling};
+use syncabel_llm::{ChatBackend, OpenAiClient, OpenAiConfig, RunOptions, Sampling};
 use syncabel_synth::quality::{FilterReport, Filters, Quality};
 use syncabel_synth::{
     Generator, ModelOptions, OpenAi, PromptOptions, Prompts, Sample, Selection, SynthOptions,
     SynthReport, TrainSentences, Transplant, synthesise_into,
 };
 
-/// `synth: {generator: openai, ...}`: sentences from a language model behind an OpenAI-compatible server.
+/// `synth: {generator: openai, ...}` and `{generator: local, ...}`: sentences from a language model.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub struct OpenAiSynth {
-    /// The server.
-    pub server: OpenAiConfig,
-    /// Name of the model, as the server calls it.
+pub struct ModelSynth {
+    /// `openai`: an OpenAI-compatible server.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub server: Option<OpenAiConfig>,
+    /// `local`: a model that is run in this process.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub local: Option<LocalConfig>,
+    /// Name of the model, as the server calls it; of a local one, the name under which its answers are kept.
     pub model: String,
     /// Sentences per concept.
     #[serde(default = "default_per_concept")]
@@ -65,6 +72,18 @@ pub struct OpenAiSynth {
     /// Quality filters.
     #[serde(default)]
     pub filters: FilterChoice,
+}
+
+/// Weights for a model in this process.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct LocalConfig {
+    /// Where they are.
+    #[serde(with = "serde_yaml::with::singleton_map")]
+    pub source: ModelSourceConfig,
+    /// How they are kept: `f32` or `bf16`.
+    #[serde(default)]
+    pub precision: LinkPrecision,
 }
 
 fn default_per_concept() -> usize {
@@ -125,6 +144,45 @@ impl<'de> Deserialize<'de> for FilterChoice {
     }
 }
 
+impl ModelSynth {
+    /// Name of the generator.
+    fn generator(&self) -> &'static str {
+        if self.local.is_some() {
+            "local"
+        } else {
+            "openai"
+        }
+    }
+
+    /// What answers.
+    ///
+    /// # Errors
+    /// A server's configuration or a model's files that cannot be used.
+    fn backend(&self, file: &ExperimentFile) -> Result<Box<dyn ChatBackend>> {
+        match (&self.local, &self.server) {
+            (Some(local), _) => {
+                let source = start::pretrained_source(file, "synth.local.source", &local.source)?;
+                let batch = self.run.in_flight;
+                Ok(Box::new(LocalChat::load(&source, local.precision, batch)?))
+            }
+            (None, Some(server)) => Ok(Box::new(self.client(server)?)),
+            (None, None) => unreachable!("the file was checked: a generator has what it needs"),
+        }
+    }
+
+    /// The client of a server.
+    ///
+    /// # Errors
+    /// An address or a key that cannot be used.
+    pub fn client(&self, server: &OpenAiConfig) -> Result<OpenAiClient> {
+        Ok(OpenAiClient::new(&OpenAiConfig {
+            // Single requests are repeated by the run, over all threads.
+            retry: self.run.retry,
+            ..server.clone()
+        })?)
+    }
+}
+
 /// What a synthetic corpus is made from.
 #[derive(Debug, Clone, Copy)]
 pub struct Material<'a> {
@@ -170,19 +228,15 @@ impl Material<'_> {
     /// writes to is waited for.
     ///
     /// # Errors
-    /// As [`Material::transplant`]; a server that cannot be used; concepts that are left without an answer.
-    pub fn openai(
+    /// As [`Material::transplant`]; a model that cannot be used; concepts that are left without an answer.
+    pub fn written(
         &self,
-        synth: &OpenAiSynth,
+        synth: &ModelSynth,
+        backend: &dyn ChatBackend,
         ledger: &Path,
         wait: bool,
         out: &Path,
     ) -> Result<Made> {
-        let client = OpenAiClient::new(&OpenAiConfig {
-            // Single requests are repeated by the run, over all threads.
-            retry: synth.run.retry,
-            ..synth.server.clone()
-        })?;
         let mut options = self.options(synth.per_concept, &synth.concepts, synth.seed);
         options.records = false;
         let concepts = options.selection.resolve(self.kb)?.len();
@@ -196,8 +250,8 @@ impl Material<'_> {
                 seeded: synth.seeded,
                 max_answers: synth.max_answers,
             };
-            let generator = OpenAi::new(&client, prompts, model, synth.run, ledger.to_owned());
-            let generator = generator.watched(move |p| {
+            let generator = OpenAi::new(backend, prompts, model, synth.run, ledger.to_owned());
+            let generator = generator.named(synth.generator()).watched(move |p| {
                 shown.set_position(p.finished as u64);
                 shown.set_message(format!(
                     "{} failed, {} faults, {} tokens",
@@ -263,6 +317,7 @@ impl Material<'_> {
 pub fn stage(
     material: &Material<'_>,
     synth: &SynthConfig,
+    file: &ExperimentFile,
     ledger: &Path,
     folder: &Path,
 ) -> Result<()> {
@@ -274,24 +329,38 @@ pub fn stage(
             seed,
             filters,
         } => material.transplant(*per_concept, concepts, *seed, &filters.0, &out)?,
-        SynthConfig::Openai(synth) => material.openai(synth, ledger, true, &out)?,
+        SynthConfig::Openai(synth) | SynthConfig::Local(synth) => {
+            let backend = synth.backend(file)?;
+            material.written(synth, &*backend, ledger, true, &out)?
+        }
         SynthConfig::Import { .. } => unreachable!("imported corpora are read where they lie"),
     };
     write_json(&folder.join("report.json"), &made.report)?;
     write_json(&folder.join("filters.json"), &made.filters)?;
-    let (corpus, _) = syncabel_corpus::read(&out, CorpusFormat::Jsonl, &Default::default())?;
-    if corpus.documents.is_empty() {
-        let message =
-            "no synthetic sentence passed the filters; filters.json beside the corpus says why";
-        return Err(BadInput(format!(
-            "key `synth.filters`: {message} ({})",
-            folder.display()
-        ))
-        .into());
+    if made.filters.kept == 0 {
+        return Err(nothing_left(&made, folder));
     }
+    let (corpus, _) = syncabel_corpus::read(&out, CorpusFormat::Jsonl, &Default::default())?;
     let name = made.report.generator.as_str();
     card::write(material.kb, material.human, &[(name, &corpus)], folder)?;
     Ok(())
+}
+
+/// Why there is no synthetic corpus.
+fn nothing_left(made: &Made, folder: &Path) -> anyhow::Error {
+    let Made { report, filters } = made;
+    let (key, message, file) = if report.sentences == 0 {
+        let message = format!("all {} concepts failed", report.failed.len());
+        ("synth", message, "report.json")
+    } else {
+        let message = format!("none of {} sentences passed the filters", filters.sentences);
+        ("synth.filters", message, "filters.json")
+    };
+    let folder = folder.display();
+    BadInput(format!(
+        "key `{key}`: {message}; {file} in {folder} says why"
+    ))
+    .into()
 }
 
 /// Name of the corpus file in a stage's folder.
@@ -303,7 +372,7 @@ pub const CORPUS: &str = "synthetic.jsonl";
 /// Templates of one's own that cannot be read.
 pub fn identity(synth: &SynthConfig, language: Language) -> Result<serde_json::Value> {
     let mut value = serde_json::to_value(synth)?;
-    if let SynthConfig::Openai(openai) = synth {
+    if let SynthConfig::Openai(openai) | SynthConfig::Local(openai) = synth {
         let prompts = Prompts::new(language, &openai.prompt)?;
         if let Some(fields) = value.as_object_mut() {
             for way in ["server", "run", "ledger"] {
@@ -369,7 +438,7 @@ pub fn ledger_folder(
     seed: u64,
 ) -> Result<PathBuf> {
     match synth {
-        SynthConfig::Openai(synth) => match &synth.ledger {
+        SynthConfig::Openai(synth) | SynthConfig::Local(synth) => match &synth.ledger {
             Some(path) => Ok(crate::config::resolve_path(
                 &file.path,
                 file.folder(),

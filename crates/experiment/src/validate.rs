@@ -101,6 +101,26 @@ fn synth(config: &Experiment) -> Check {
             "is 0; say how many sentences each concept gets, at least 1",
         );
     }
+    if let SynthConfig::Openai(model) | SynthConfig::Local(model) = synth {
+        let local = matches!(synth, SynthConfig::Local(_));
+        let (generator, here, there) = if local {
+            ("local", "synth.local", "synth.server")
+        } else {
+            ("openai", "synth.server", "synth.local")
+        };
+        let (needed, other) = if local {
+            (model.local.is_some(), model.server.is_some())
+        } else {
+            (model.server.is_some(), model.local.is_some())
+        };
+        ensure(needed, here, "is missing; the generator needs it")?;
+        if other {
+            return refuse(
+                there,
+                format!("is of no use to the generator `{generator}`"),
+            );
+        }
+    }
     if let SynthConfig::Import { files, .. } = synth {
         ensure(
             !files.is_empty(),

@@ -22,7 +22,7 @@ pub trait ChatBackend: Send + Sync {
     /// What went wrong in this try, and whether another one may help.
     fn attempt(&self, request: &ChatRequest) -> Result<ChatAnswer, Fault> {
         self.chat(request).map_err(|error| match error {
-            Error::Refused { .. } => Fault::Refused(error),
+            Error::Refused { .. } | Error::Local { .. } => Fault::Refused(error),
             error if error.is_permanent() => Fault::Permanent(error),
             error => Fault::Transient {
                 what: error.to_string(),

@@ -50,6 +50,14 @@ pub enum Error {
         /// Beginning of the answer.
         body: String,
     },
+    /// A model in this process cannot answer a request.
+    #[error("the model `{model}` cannot answer: {message}")]
+    Local {
+        /// Its name.
+        model: String,
+        /// Why.
+        message: String,
+    },
     /// Another process writes to the ledger.
     #[error(
         "{} is in use by process {process}; wait for it, stop it, or use another folder", dir.display()
@@ -94,7 +102,7 @@ impl Error {
         match self {
             Error::NoKey { .. } | Error::BadUrl { .. } => true,
             Error::Refused { status, .. } => matches!(status, 401 | 402 | 404),
-            Error::Exhausted { .. } | Error::BadAnswer { .. } => false,
+            Error::Exhausted { .. } | Error::BadAnswer { .. } | Error::Local { .. } => false,
             Error::LedgerInUse { .. }
             | Error::LedgerDamaged { .. }
             | Error::LedgerFormat { .. }

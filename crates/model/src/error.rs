@@ -103,6 +103,12 @@ pub enum Error {
         /// What is wrong.
         message: String,
     },
+    /// The model's chat template refuses a conversation.
+    #[error("{message}")]
+    Chat {
+        /// What it says.
+        message: String,
+    },
     /// The tokenizer knows more tokens than the model has embeddings.
     #[error(
         "the tokenizer has {tokens} tokens but the model only {rows} embedding rows: \

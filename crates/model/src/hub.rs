@@ -92,8 +92,12 @@ mod online {
 
     /// Without these there is no model.
     const REQUIRED: [&str; 2] = ["config.json", "tokenizer.json"];
-    /// These name the special tokens; many repositories lack one of them.
-    const OPTIONAL: [&str; 2] = ["tokenizer_config.json", "special_tokens_map.json"];
+    /// These name the special tokens and hold the chat template; many repositories lack one of them.
+    const OPTIONAL: [&str; 3] = [
+        "tokenizer_config.json",
+        "special_tokens_map.json",
+        "chat_template.jinja",
+    ];
 
     pub(super) fn cache_from_env() -> Cache {
         for key in ["HF_HUB_CACHE", "HUGGINGFACE_HUB_CACHE"] {

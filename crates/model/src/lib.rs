@@ -49,6 +49,7 @@
 //! alone, never on the backend or on threads.
 
 mod attention;
+mod chat;
 mod checkpoint;
 mod config;
 mod cpu;
@@ -63,6 +64,7 @@ mod session;
 mod tokenizer;
 mod weights;
 
+pub use chat::{ChatMessage, ChatTemplate};
 pub use checkpoint::{Checkpoint, ModelSource, load, save};
 pub use config::{LlamaConfig, RopeScaling};
 pub use cpu::{CpuModel, load_cpu};

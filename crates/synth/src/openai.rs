@@ -14,8 +14,8 @@ use std::sync::Mutex;
 use serde::{Deserialize, Serialize};
 use syncabel_corpus::Language;
 use syncabel_llm::{
-    ChatAnswer, ChatBackend, ChatRequest, Jobs, Key, Ledger, Message, Outcome, Progress, Role,
-    RunOptions, Sampling, Verdict, run,
+    ChatAnswer, ChatBackend, ChatRequest, Jobs, Key, Ledger, Outcome, Progress, RunOptions,
+    Sampling, Verdict, run,
 };
 
 use crate::answer::sentences;
@@ -69,6 +69,7 @@ pub type Watch<'a> = dyn FnMut(&Progress) -> bool + Send + 'a;
 
 /// Asks a language model.
 pub struct OpenAi<'a> {
+    name: &'static str,
     backend: &'a dyn ChatBackend,
     prompts: Prompts,
     model: ModelOptions,
@@ -87,6 +88,7 @@ impl<'a> OpenAi<'a> {
         ledger: PathBuf,
     ) -> Self {
         OpenAi {
+            name: "openai",
             backend,
             prompts,
             model,
@@ -94,6 +96,12 @@ impl<'a> OpenAi<'a> {
             ledger,
             watch: Mutex::new(Box::new(|_| true)),
         }
+    }
+
+    /// Calls the generator by another name, which is that of the backend: documents and reports carry it.
+    #[must_use]
+    pub fn named(self, name: &'static str) -> Self {
+        OpenAi { name, ..self }
     }
 
     /// Shows the progress to `watch`.
@@ -120,7 +128,7 @@ impl<'a> OpenAi<'a> {
 
 impl Generator for OpenAi<'_> {
     fn name(&self) -> &str {
-        "openai"
+        self.name
     }
 
     fn generate(&self, batch: &Batch<'_>, deliver: &mut Deliver<'_>) -> Result<(), Error> {
@@ -190,8 +198,9 @@ impl Concepts<'_> {
         let wanted = self.batch.sentences_per_concept;
         let kept = ["kept".to_owned()];
         for (number, task) in self.batch.tasks.iter().enumerate() {
-            let user =
-                |count: usize, kept: &[String]| self.prompts.user(self.batch, task, count, kept);
+            let user = |count: usize, kept: &[String]| {
+                self.prompts.conversation(self.batch, task, count, kept)
+            };
             user(wanted, &[])?;
             // How many are missing is as good as the same for all concepts.
             for missing in 1..if number == 0 { wanted } else { wanted.min(2) } {
@@ -205,9 +214,9 @@ impl Concepts<'_> {
     fn ask(&self, job: usize, kept: &[String], attempt: usize) -> ChatRequest {
         let task = &self.batch.tasks[job];
         let count = self.batch.sentences_per_concept - kept.len();
-        let user = self
+        let messages = self
             .prompts
-            .user(self.batch, task, count, kept)
+            .conversation(self.batch, task, count, kept)
             .expect("the templates were tried with every concept");
         let mut sampling = self.model.sampling.clone();
         if self.model.seeded && sampling.seed.is_none() {
@@ -217,10 +226,7 @@ impl Concepts<'_> {
         }
         ChatRequest {
             model: self.model.model.clone(),
-            messages: vec![
-                Message::new(Role::System, self.prompts.system()),
-                Message::new(Role::User, user),
-            ],
+            messages,
             sampling,
         }
     }

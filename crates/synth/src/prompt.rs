@@ -15,6 +15,7 @@ use minijinja::{Environment, UndefinedBehavior};
 use serde::{Deserialize, Serialize};
 use syncabel_corpus::Language;
 use syncabel_kb::Kb;
+use syncabel_llm::{Message, Role};
 
 use crate::Error;
 use crate::contexts::Sentence;
@@ -33,6 +34,9 @@ pub struct PromptOptions {
     pub max_words: Option<usize>,
     /// Human sentences of the same group shown as context, at most.
     pub examples: usize,
+    /// Shows these sentences as questions that were answered before, each with what the KB says of its own concept, instead of
+    /// a list in the question. Small models follow a format that they see themselves use.
+    pub turns: bool,
     /// Names shown, the preferred one first; a concept may have hundreds.
     pub max_names: usize,
     /// Folder with `system.j2` and `user.j2` instead of the built-in templates.
@@ -46,6 +50,7 @@ impl Default for PromptOptions {
             min_words: None,
             max_words: None,
             examples: 5,
+            turns: false,
             max_names: 40,
             templates: None,
         }
@@ -186,7 +191,50 @@ impl Prompts {
         &self.system
     }
 
-    /// The user message for a task: `count` sentences, other than those `kept` from earlier answers.
+    /// The conversation that asks for a task: `count` sentences, other than those `kept` from earlier answers.
+    ///
+    /// # Errors
+    /// [`Error::Template`].
+    pub fn conversation(
+        &self,
+        batch: &Batch<'_>,
+        task: &Task,
+        count: usize,
+        kept: &[String],
+    ) -> Result<Vec<Message>, Error> {
+        let mut messages = vec![Message::new(Role::System, self.system())];
+        if self.options.turns {
+            for example in batch.examples(task, self.options.examples) {
+                messages.extend(self.turn(batch.kb, example)?.into_iter().flatten());
+            }
+        }
+        let user = self.user(batch, task, count, kept)?;
+        messages.push(Message::new(Role::User, user));
+        Ok(messages)
+    }
+
+    /// A human sentence as the answer to a question about its concept; none for one that is about several.
+    fn turn(&self, kb: &Kb, sentence: &Sentence) -> Result<Option<[Message; 2]>, Error> {
+        let concept = match &sentence.codes[..] {
+            [code] if sentence.single => kb.resolve(code),
+            _ => None,
+        };
+        let Some(concept) = concept else {
+            return Ok(None);
+        };
+        let task = Task {
+            concept,
+            group: sentence.group,
+        };
+        let fields = self.fields(self.concept(kb, &task), Vec::new(), 1, &[]);
+        let answer = format!("{} {}", marker(self.language), bracketed(sentence));
+        Ok(Some([
+            Message::new(Role::User, self.render(USER, &fields)?),
+            Message::new(Role::Assistant, answer),
+        ]))
+    }
+
+    /// The last message of [`conversation`](Self::conversation).
     ///
     /// # Errors
     /// [`Error::Template`].
@@ -197,7 +245,12 @@ impl Prompts {
         count: usize,
         kept: &[String],
     ) -> Result<String, Error> {
-        let examples = batch.examples(task, self.options.examples);
+        let listed = if self.options.turns {
+            0
+        } else {
+            self.options.examples
+        };
+        let examples = batch.examples(task, listed);
         let examples = examples.into_iter().map(bracketed).collect();
         let concept = self.concept(batch.kb, task);
         self.render(USER, &self.fields(concept, examples, count, kept))

@@ -1,5 +1,6 @@
 //! `syncabel judge`: how near is a wrong answer? By a language model, by the KB's hierarchy, or by people.
 
+use super::models::LocalArgs;
 use crate::error::BadInput;
 use crate::stage::write_atomically;
 use anyhow::{Context, Result};
@@ -12,7 +13,7 @@ use syncabel_eval::judge::{
 };
 use syncabel_eval::{Agreement, Bootstrap, EvalOptions, Scored, score};
 use syncabel_kb::Kb;
-use syncabel_llm::{Ledger, Limits, OpenAiClient, OpenAiConfig, RunOptions};
+use syncabel_llm::{ChatBackend, Ledger, Limits, OpenAiClient, OpenAiConfig, RunOptions};
 
 /// Judge subcommands.
 #[derive(Debug, clap::Subcommand)]
@@ -49,10 +50,13 @@ pub(super) struct RunArgs {
     /// Prediction file.
     predictions: PathBuf,
     /// OpenAI-compatible server, up to and including the version: http://127.0.0.1:8791/v1.
-    #[arg(long)]
-    url: String,
-    /// Model, as the server calls it. May be repeated; each adds a column, and their agreement is reported.
-    #[arg(long, required = true)]
+    #[arg(long, required_unless_present = "local", requires = "model")]
+    url: Option<String>,
+    #[command(flatten)]
+    local: LocalArgs,
+    /// Model, as the server calls it. May be repeated; each adds a column, and their agreement is reported. The name of a local
+    /// model is that of its file.
+    #[arg(long, conflicts_with = "local")]
     model: Vec<String>,
     /// Folder that keeps every question and answer.
     #[arg(long)]
@@ -161,18 +165,29 @@ struct Pair {
     agreement: Agreement,
 }
 
+impl RunArgs {
+    /// The models to ask, and what answers for them.
+    fn backend(&self) -> Result<(Vec<String>, Box<dyn ChatBackend>)> {
+        if let Some((name, chat)) = self.local.load(self.in_flight)? {
+            return Ok((vec![name], Box::new(chat)));
+        }
+        let client = OpenAiClient::new(&OpenAiConfig {
+            api_key_env: self.api_key_env.clone(),
+            timeout_s: self.timeout,
+            ..OpenAiConfig::new(self.url.as_deref().unwrap_or_default())
+        })?;
+        Ok((self.model.clone(), Box::new(client)))
+    }
+}
+
 fn run_models(args: &RunArgs) -> Result<()> {
     let mut rows = read_tsv(&args.predictions)?;
     let kb = args.kb.as_deref().map(Kb::open).transpose()?;
     let scored = score(&rows, None, kb.as_ref(), &EvalOptions::default())?;
-    let client = OpenAiClient::new(&OpenAiConfig {
-        api_key_env: args.api_key_env.clone(),
-        timeout_s: args.timeout,
-        ..OpenAiConfig::new(&args.url)
-    })?;
+    let (models, backend) = args.backend()?;
     let ledger = Ledger::open(&args.ledger, "judge")?;
     let mut reports = Vec::new();
-    for model in &args.model {
+    for model in &models {
         let mut options = JudgeOptions::new(model, args.language);
         options.sampling.temperature = Some(args.temperature);
         options.run = RunOptions {
@@ -188,7 +203,7 @@ fn run_models(args: &RunArgs) -> Result<()> {
             true
         };
         let judged = judge(
-            &client,
+            &*backend,
             &ledger,
             &rows,
             &scored,

@@ -4,6 +4,7 @@ mod explain;
 mod sink;
 mod source;
 
+use super::models::model_source;
 use crate::config::{LinkConfig, LinkPrecision};
 use crate::error::BadInput;
 use crate::marking;
@@ -20,7 +21,7 @@ use syncabel_decode::{
     Calibration, ConceptRule, LinkModel, LinkOptions, Linker, Scoring, Strategy, Trie,
 };
 use syncabel_kb::{Digest, Kb};
-use syncabel_model::{ModelSource, TextTokenizer};
+use syncabel_model::TextTokenizer;
 
 /// Mentions that are read, linked and written together, at least; what an interruption can cost.
 const WINDOW: usize = 512;
@@ -370,15 +371,4 @@ fn group_rule(groups: &[String]) -> Result<GroupRule> {
         }
     }
     Ok(GroupRule { map, default })
-}
-
-fn model_source(path: &Path) -> Result<ModelSource> {
-    if path.is_dir() {
-        Ok(ModelSource::Folder(path.to_owned()))
-    } else if path.extension().is_some_and(|e| e == "gguf") && path.is_file() {
-        Ok(ModelSource::Gguf(path.to_owned()))
-    } else {
-        let message = "is neither a folder with config.json and model.safetensors nor a .gguf file";
-        Err(BadInput(format!("{} {message}", path.display())).into())
-    }
 }

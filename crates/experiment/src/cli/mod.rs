@@ -8,6 +8,7 @@ mod io;
 mod judge;
 mod kb;
 mod link;
+mod models;
 mod report;
 mod run;
 mod synth;

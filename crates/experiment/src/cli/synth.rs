@@ -1,22 +1,23 @@
 //! `syncabel synth`: a synthetic corpus for a KB, how far a generation is, and its corpus once more.
 
 use super::io::{corpus_format, read_corpus};
+use super::models::LocalArgs;
 use crate::config::{ConceptChoice, CorpusConfig, ExperimentFile};
 use crate::error::BadInput;
 use crate::pipeline::{CellRun, Folders};
 use crate::stage::write_atomically;
-use crate::synthesis::{FilterChoice, Made, Material, OpenAiSynth};
+use crate::synthesis::{FilterChoice, Made, Material, ModelSynth};
 use anyhow::{Context, Result};
 use serde::Serialize;
 use std::path::{Path, PathBuf};
 use syncabel_corpus::marked::GroupRule;
 use syncabel_corpus::{Corpus, CorpusFormat, Language, Split, jsonl};
 use syncabel_kb::Kb;
-use syncabel_llm::{Ledger, Limits, OpenAiConfig, RunOptions, Sampling, Totals};
+use syncabel_llm::{ChatBackend, Ledger, Limits, OpenAiConfig, RunOptions, Sampling, Totals};
 use syncabel_synth::{ModelOptions, Plan, PromptOptions};
 
 /// Makes synthetic sentences for the concepts of a KB: by transplanting names into human training sentences, or with a
-/// language model behind an OpenAI-compatible server.
+/// language model, behind an OpenAI-compatible server or in this process.
 ///
 /// Documents of a validation or test split are refused. A generation by a language model that was interrupted goes on
 /// where it was when the same command is given again; nothing is asked twice.
@@ -24,7 +25,7 @@ use syncabel_synth::{ModelOptions, Plan, PromptOptions};
 #[command(
     args_conflicts_with_subcommands = true,
     subcommand_negates_reqs = true,
-    after_help = "Examples:\n  syncabel synth --kb medic.kb --train train.jsonl --out synthetic.jsonl --per-concept 3\n  syncabel synth --kb medic.kb --train train.jsonl --out synthetic.jsonl \\\n      --url http://127.0.0.1:8791/v1 --model SmolLM2-135M-Instruct.Q4_1 --ledger ledger --filters all\n  syncabel synth status ledger\n  syncabel synth export ledger --out synthetic.json"
+    after_help = "Examples:\n  syncabel synth --kb medic.kb --train train.jsonl --out synthetic.jsonl --per-concept 3\n  syncabel synth --kb medic.kb --train train.jsonl --out synthetic.jsonl \\\n      --url http://127.0.0.1:8791/v1 --model SmolLM2-135M-Instruct.Q4_1 --ledger ledger --filters all\n  syncabel synth --kb medic.kb --train train.jsonl --out synthetic.jsonl \\\n      --local SmolLM2-135M-Instruct.Q4_1.gguf --precision bf16 --ledger ledger\n  syncabel synth status ledger\n  syncabel synth export ledger --out synthetic.json"
 )]
 pub(super) struct Args {
     #[command(subcommand)]
@@ -113,17 +114,20 @@ struct Make {
     server: ServerArgs,
 }
 
-/// The language model; without `--url`, sentences are transplanted.
+/// The language model; without `--url` or `--local`, sentences are transplanted.
 #[derive(Debug, clap::Args)]
 struct ServerArgs {
     /// OpenAI-compatible server, up to and including the version: http://127.0.0.1:8791/v1.
     #[arg(long, requires_all = ["model", "ledger"])]
     url: Option<String>,
-    /// Name of the model, as the server calls it.
-    #[arg(long, requires = "url")]
+    #[command(flatten)]
+    local: LocalArgs,
+    /// Name of the model, as the server calls it; of a local one, the name under which its answers are kept (that of its file
+    /// where left out).
+    #[arg(long)]
     model: Option<String>,
     /// Folder that keeps every request and answer.
-    #[arg(long, requires = "url")]
+    #[arg(long)]
     ledger: Option<PathBuf>,
     /// Environment variable that holds the API key.
     #[arg(long, value_name = "NAME", requires = "url")]
@@ -134,7 +138,7 @@ struct ServerArgs {
     /// What the sentences should read like: abstract, note, or a description.
     #[arg(long, default_value = "abstract")]
     style: String,
-    /// Requests in flight at once.
+    /// Requests in flight at once; for a local model, answers written side by side.
     #[arg(long, default_value_t = 8)]
     in_flight: usize,
     /// Most requests a minute.
@@ -147,7 +151,7 @@ struct ServerArgs {
     #[arg(long, default_value_t = 120)]
     timeout: u64,
     /// Try concepts anew that failed before.
-    #[arg(long, requires = "url")]
+    #[arg(long, requires = "ledger")]
     retry_failed: bool,
 }
 
@@ -262,8 +266,10 @@ fn make(args: &Make) -> Result<()> {
     } else {
         &lines
     };
-    let made = match args.server.synth(args, &concepts, &filters) {
-        Some((synth, ledger)) => material.openai(&synth, &ledger, false, out)?,
+    let made = match args.server.chosen(args, &concepts, &filters)? {
+        Some((synth, backend, ledger)) => {
+            material.written(&synth, &*backend, ledger, false, out)?
+        }
         None => material.transplant(args.per_concept, &concepts, None, &filters.0, out)?,
     };
     convert(out, path, format)?;
@@ -308,24 +314,47 @@ fn concepts(args: &Make) -> Result<ConceptChoice> {
 }
 
 impl ServerArgs {
-    fn synth(
+    /// The model that is to write, if one is to.
+    fn chosen(
         &self,
         args: &Make,
         concepts: &ConceptChoice,
         filters: &FilterChoice,
-    ) -> Option<(OpenAiSynth, PathBuf)> {
-        let (url, model, ledger) = (
-            self.url.as_ref()?,
-            self.model.as_ref()?,
-            self.ledger.clone()?,
-        );
+    ) -> Result<Option<(ModelSynth, Box<dyn ChatBackend>, &Path)>> {
+        let Some(ledger) = self.ledger.as_deref() else {
+            return Ok(None);
+        };
+        let synth = |model: &str| self.synth(model, args, concepts, filters);
+        if let Some((name, chat)) = self.local.load(self.in_flight)? {
+            let mut synth = synth(self.model.as_deref().unwrap_or(&name));
+            synth.local = self.local.config();
+            return Ok(Some((synth, Box::new(chat), ledger)));
+        }
+        let (Some(url), Some(model)) = (&self.url, &self.model) else {
+            let message =
+                "`--ledger` is for a language model: say `--url` and `--model`, or `--local`";
+            return Err(BadInput(message.into()).into());
+        };
+        let synth = synth(model);
+        let client = synth.client(&OpenAiConfig {
+            api_key_env: self.api_key_env.clone(),
+            timeout_s: self.timeout,
+            ..OpenAiConfig::new(url)
+        })?;
+        Ok(Some((synth, Box::new(client), ledger)))
+    }
+
+    fn synth(
+        &self,
+        model: &str,
+        args: &Make,
+        concepts: &ConceptChoice,
+        filters: &FilterChoice,
+    ) -> ModelSynth {
         let options = ModelOptions::new(model);
-        let synth = OpenAiSynth {
-            server: OpenAiConfig {
-                api_key_env: self.api_key_env.clone(),
-                timeout_s: self.timeout,
-                ..OpenAiConfig::new(url)
-            },
+        ModelSynth {
+            server: None,
+            local: None,
             model: options.model,
             per_concept: args.per_concept,
             concepts: concepts.clone(),
@@ -348,8 +377,7 @@ impl ServerArgs {
             },
             ledger: None,
             filters: filters.clone(),
-        };
-        Some((synth, ledger))
+        }
     }
 }
 
