@@ -9,11 +9,14 @@
 pub mod card;
 pub mod cli;
 pub mod config;
+pub mod corpus_file;
 pub mod error;
 pub mod human;
 pub mod machine;
 pub mod marking;
 pub mod overrides;
+#[cfg(feature = "parquet")]
+pub mod parquet;
 pub mod pipeline;
 pub mod progress;
 pub mod report;

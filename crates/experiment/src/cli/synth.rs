@@ -2,6 +2,7 @@
 
 use super::io::{corpus_format, read_corpus};
 use crate::config::{ConceptChoice, CorpusConfig, ExperimentFile};
+use crate::corpus_file::Writer;
 use crate::error::BadInput;
 use crate::pipeline::{CellRun, Folders};
 use crate::stage::write_atomically;
@@ -10,7 +11,7 @@ use anyhow::{Context, Result};
 use serde::Serialize;
 use std::path::{Path, PathBuf};
 use syncabel_corpus::marked::GroupRule;
-use syncabel_corpus::{Corpus, CorpusFormat, Language, Split, jsonl};
+use syncabel_corpus::{Corpus, CorpusFormat, Language, Split};
 use syncabel_kb::Kb;
 use syncabel_llm::{Ledger, Limits, OpenAiConfig, RunOptions, Sampling, Totals};
 use syncabel_synth::{ModelOptions, Plan, PromptOptions};
@@ -176,7 +177,7 @@ struct Status {
 struct Export {
     /// Folder of the ledger.
     ledger: PathBuf,
-    /// Corpus file to write; its name tells the format (.jsonl, .json for BigBio, .pubtator).
+    /// Corpus file to write; its name tells the format (.jsonl, .json for BigBio, .pubtator, .parquet).
     #[arg(long)]
     out: PathBuf,
 }
@@ -353,13 +354,23 @@ impl ServerArgs {
     }
 }
 
+/// Keeps the error of a writer for who started it, and stops the one who feeds it.
+fn stopped(kept: &mut Option<anyhow::Error>, error: anyhow::Error) -> syncabel_synth::Error {
+    let reason = error.to_string();
+    *kept = Some(error);
+    syncabel_synth::Error::Stopped {
+        generator: "export".to_owned(),
+        reason,
+    }
+}
+
 /// Turns a file in our own format into one of another format, and removes it.
 fn convert(lines: &Path, out: &Path, format: CorpusFormat) -> Result<()> {
     if format == CorpusFormat::Jsonl {
         return Ok(());
     }
     let (corpus, _) = syncabel_corpus::read(lines, CorpusFormat::Jsonl, &Default::default())?;
-    syncabel_corpus::write(&corpus, out, format)?;
+    crate::corpus_file::write(&corpus, out, format)?;
     std::fs::remove_file(lines).with_context(|| format!("cannot remove {}", lines.display()))
 }
 
@@ -472,15 +483,25 @@ impl Standing {
 fn export(args: &Export) -> Result<()> {
     let format = corpus_format(&args.out, None)?;
     let lines = args.out.with_extension("synth-partial.jsonl");
-    let out = if format == CorpusFormat::Jsonl {
+    let out = if Writer::streams(format) {
         &args.out
     } else {
         &lines
     };
-    let mut file = jsonl::Writer::create(out)?;
-    let found = syncabel_synth::export(&args.ledger, &mut |document| Ok(file.write(&document)?))?;
+    let mut file = Writer::create(out, format)?;
+    let mut unwritten = None;
+    let found = syncabel_synth::export(&args.ledger, &mut |document| {
+        file.write(&document)
+            .map_err(|error| stopped(&mut unwritten, error))
+    });
+    let found = match unwritten {
+        Some(error) => return Err(error),
+        None => found?,
+    };
     file.finish()?;
-    convert(out, &args.out, format)?;
+    if !Writer::streams(format) {
+        convert(out, &args.out, format)?;
+    }
     eprintln!(
         "{} sentences for {} concepts; {} failed, {} pending",
         found.sentences,
