@@ -1,10 +1,13 @@
 //! `syncabel synth`: a synthetic corpus for a KB, how far a generation is, and its corpus once more.
 
 use super::io::{corpus_format, read_corpus};
-use crate::config::{ConceptChoice, CorpusConfig, ExperimentFile};
+use crate::config::{ConceptChoice, CorpusConfig, CorpusFile, ExperimentFile, LinkConfig};
 use crate::corpus_file::Writer;
 use crate::error::BadInput;
+use crate::import::{self, Source};
+use crate::marking;
 use crate::pipeline::{CellRun, Folders};
+use crate::round_trip::{self, RoundTrip};
 use crate::stage::write_atomically;
 use crate::synthesis::{FilterChoice, Made, Material, OpenAiSynth};
 use anyhow::{Context, Result};
@@ -12,12 +15,15 @@ use serde::Serialize;
 use std::path::{Path, PathBuf};
 use syncabel_corpus::marked::GroupRule;
 use syncabel_corpus::{Corpus, CorpusFormat, Language, Split};
+use syncabel_decode::{LinkModel, Trie};
 use syncabel_kb::Kb;
 use syncabel_llm::{Ledger, Limits, OpenAiConfig, RunOptions, Sampling, Totals};
+use syncabel_model::ModelSource;
+use syncabel_synth::quality::FilterReport;
 use syncabel_synth::{ModelOptions, Plan, PromptOptions};
 
 /// Makes synthetic sentences for the concepts of a KB: by transplanting names into human training sentences, or with a
-/// language model behind an OpenAI-compatible server.
+/// language model behind an OpenAI-compatible server; or takes in a corpus that others generated.
 ///
 /// Documents of a validation or test split are refused. A generation by a language model that was interrupted goes on
 /// where it was when the same command is given again; nothing is asked twice.
@@ -103,6 +109,22 @@ struct Make {
     /// Quality filters: none or all. An experiment file can choose and tune each.
     #[arg(long, default_value = "none", value_parser = ["none", "all"])]
     filters: String,
+    /// Filter once more with a linker: the folder of a checkpoint that was trained on human data alone must rank the
+    /// concept of every mention among the first `--round-trip-top-k`.
+    #[arg(long, value_name = "CHECKPOINT")]
+    round_trip_model: Option<PathBuf>,
+    /// See `--round-trip-model`.
+    #[arg(
+        long,
+        value_name = "K",
+        default_value_t = 5,
+        requires = "round_trip_model"
+    )]
+    round_trip_top_k: usize,
+    /// Generate nothing; take in a corpus that others generated: BigBio JSON, JSON Lines or Parquet, a file or a folder of them. May
+    /// be repeated.
+    #[arg(long, value_name = "PATH", conflicts_with = "url")]
+    import: Vec<PathBuf>,
     /// Human corpus that sentences are compared with by the filters, beside the training corpus (validation, test). May be
     /// repeated; nothing of it gets into a prompt.
     #[arg(long, value_name = "CORPUS")]
@@ -263,14 +285,73 @@ fn make(args: &Make) -> Result<()> {
     } else {
         &lines
     };
-    let made = match args.server.synth(args, &concepts, &filters) {
+    let mut made = match args.server.synth(args, &concepts, &filters) {
         Some((synth, ledger)) => material.openai(&synth, &ledger, false, out)?,
-        None => material.transplant(args.per_concept, &concepts, None, &filters.0, out)?,
+        None if args.import.is_empty() => {
+            material.transplant(args.per_concept, &concepts, None, &filters.0, out)?
+        }
+        None => import::make(&material, &sources(&args.import)?, &filters.0, out)?,
     };
+    if let Some(checkpoint) = &args.round_trip_model {
+        made.filters = by_round_trip(args, &kb, checkpoint, made.filters, out)?;
+    }
     convert(out, path, format)?;
     write_reports(args, &made)?;
     eprint!("{}{}", made.report, made.filters);
     Ok(())
+}
+
+/// The files that `--import` names.
+fn sources(paths: &[PathBuf]) -> Result<Vec<Source>> {
+    let mut sources = Vec::new();
+    for path in paths {
+        for file in import::files_at(path, "")? {
+            sources.push(Source::new(file, CorpusFile::plain())?);
+        }
+    }
+    Ok(sources)
+}
+
+/// Filters the corpus in `out` with a trained linker.
+fn by_round_trip(
+    args: &Make,
+    kb: &Kb,
+    checkpoint: &Path,
+    report: FilterReport,
+    out: &Path,
+) -> Result<FilterReport> {
+    let top_k = args.round_trip_top_k;
+    if top_k == 0 {
+        return Err(BadInput("`--round-trip-top-k` is 0; say at least 1".into()).into());
+    }
+    if !checkpoint.is_dir() {
+        let message =
+            "no such folder; `syncabel train` prints the folder of the checkpoint it leaves";
+        return Err(BadInput(format!("{}: {message}", checkpoint.display())).into());
+    }
+    let marking = marking::read(checkpoint)?.unwrap_or_default();
+    let source = ModelSource::Folder(checkpoint.to_owned());
+    let link = round_trip::link_config(&LinkConfig::default(), top_k);
+    let mut model = LinkModel::load(&source, "auto", link.precision.into())?;
+    let trie = Trie::for_tokenizer(kb, model.tokenizer())?;
+    let linker = RoundTrip {
+        kb,
+        trie: &trie,
+        model: &mut model,
+        marking: &marking,
+        link: link.options(),
+        top_k,
+    };
+    let before = out.with_extension("synth-unfiltered.jsonl");
+    let ranks = out.with_extension("synth-ranks.jsonl");
+    std::fs::rename(out, &before).with_context(|| format!("cannot rename {}", out.display()))?;
+    // Those of an interrupted run may be of other sentences.
+    let _ = std::fs::remove_file(&ranks);
+    let report = linker.filter(&before, report, &ranks, out)?;
+    for file in [before, ranks] {
+        std::fs::remove_file(&file).with_context(|| format!("cannot remove {}", file.display()))?;
+    }
+    Ok(report)
 }
 
 fn training_corpus(args: &Make) -> Result<Corpus> {
