@@ -13,7 +13,7 @@ use syncabel_synth::import::Importer;
 use syncabel_synth::quality::{Filters, Quality};
 
 /// `synth: {generator: import, ...}`: a synthetic corpus that exists already.
-#[derive(Debug, Clone, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct ImportSynth {
     /// Files, or folders all of whose corpus files are taken (`.json` in BigBio's form, `.jsonl`, `.parquet`, gzipped or not).
@@ -64,15 +64,22 @@ impl ImportSynth {
                 sources.push(Source::new(path, entry.clone())?);
             }
         }
-        if let Some((repo, revision)) = self.data_set() {
-            let found = syncabel_model::data_set_files(repo, revision, &|name| {
-                includes(self.included(), name)
-            });
-            for path in found.context("key `synth.hub`")? {
-                sources.push(Source::new(path, CorpusFile::plain())?);
-            }
-        }
+        sources.extend(self.hub_sources().context("key `synth.hub`")?);
         Ok(sources)
+    }
+
+    /// The files of the hub's data set, if there is one.
+    ///
+    /// # Errors
+    /// A name that no data set can have, a data set without a file that is asked for, a network that fails.
+    pub fn hub_sources(&self) -> Result<Vec<Source>> {
+        let Some((repo, revision)) = self.data_set() else {
+            return Ok(Vec::new());
+        };
+        let wanted = |name: &str| includes(self.included(), name);
+        let found = syncabel_model::data_set_files(repo, revision, &wanted)?;
+        let source = |path| Source::new(path, CorpusFile::plain());
+        found.into_iter().map(source).collect()
     }
 }
 
@@ -95,7 +102,9 @@ pub fn files_at(path: &Path, include: &str) -> Result<Vec<PathBuf>> {
     if found.is_empty() {
         let asked = match include {
             "" => String::new(),
-            include => format!(" with `{include}` in its path (key `synth.include`)"),
+            include => {
+                format!(" with `{include}` in its path (key `synth.include`, option `--include`)")
+            }
         };
         let message = format!(
             "{} holds no .json, .jsonl or .parquet file{asked}",

@@ -17,17 +17,19 @@
 //!
 //! A document without mentions has one row whose columns from `mention_id` on are null. Names are those of the prediction
 //! file where both have a column. Read as well are tables without `language`, `split`, `origin`, `generator`, `mention_id`,
-//! `label` or the fragments, with integers of any type, and with the rows of a document apart.
+//! `label` or the fragments, with integers of any type, and with the rows of a document apart; and tables in BigBio's schema with a row
+//! for every document and nested columns `passages` and `entities`, as `datasets` keeps them.
 //!
 //! The writer keeps one row group in memory ([`GROUP_ROWS`] rows), whatever the size of the corpus.
 
 use crate::error::BadInput;
 use anyhow::{Context, Result};
 use polars::prelude::{
-    BatchedWriter, Column, DataFrame, DataType, IntoColumn, ListBuilderTrait,
+    AnyValue, BatchedWriter, Column, DataFrame, DataType, IntoColumn, ListBuilderTrait,
     ListPrimitiveChunkedBuilder, NamedFrom, ParquetReader, ParquetWriter, PolarsError, Schema,
     SerReader, Series, UInt32Type,
 };
+use serde_json::Value;
 use std::collections::HashMap;
 use std::fs::File;
 use std::io::BufWriter;
@@ -255,6 +257,9 @@ pub fn columns(path: &Path) -> Result<Vec<String>> {
 /// contradict each other; and what [`syncabel_corpus::read`] refuses.
 pub fn read(path: &Path, options: &ReadOptions) -> Result<(Corpus, ReadReport)> {
     let found = columns(path)?;
+    if NESTED.iter().all(|c| found.iter().any(|f| f == c)) {
+        return read_nested(path, &found, options);
+    }
     if let Some(missing) = REQUIRED.iter().find(|c| !found.iter().any(|f| f == *c)) {
         let hint = match found.iter().any(|f| f == ANSWER) {
             true => "; a table of a language model's answers is read by the generator `import`",
@@ -276,6 +281,70 @@ pub fn read(path: &Path, options: &ReadOptions) -> Result<(Corpus, ReadReport)> 
         .into_iter()
         .map(|(d, row)| Ok((d, Location::row(path, row))));
     Ok(syncabel_corpus::collect(path, options, documents)?)
+}
+
+/// Columns by which a table in BigBio's schema is known.
+const NESTED: [&str; 2] = ["passages", "entities"];
+
+fn read_nested(
+    path: &Path,
+    found: &[String],
+    options: &ReadOptions,
+) -> Result<(Corpus, ReadReport)> {
+    let there = |column: &&str| found.iter().any(|f| f == column);
+    let ids = ["id", "document_id"].into_iter().filter(there);
+    let wanted: Vec<&str> = ids.chain(NESTED).collect();
+    let mut records = Vec::new();
+    each_frame(path, &wanted, |first, frame| {
+        for row in 0..frame.height() {
+            let mut record = serde_json::Map::new();
+            for column in frame.columns() {
+                let cell = column.get(row).map_err(failed(path))?;
+                insert(&mut record, column.name(), cell)
+                    .map_err(|what| bad(path, first + row + 1, column.name(), &what))?;
+            }
+            let place = Location::row(path, first + row + 1);
+            records.push(Ok((record.into(), place)));
+        }
+        Ok(())
+    })?;
+    let read = syncabel_corpus::bigbio::collect(path, options, records.into_iter());
+    Ok(read?)
+}
+
+/// Puts a cell into an object; one that is null stays out.
+fn insert(
+    object: &mut serde_json::Map<String, Value>,
+    name: &str,
+    cell: AnyValue<'_>,
+) -> Result<(), String> {
+    match json(cell)? {
+        Value::Null => {}
+        value => drop(object.insert(name.to_owned(), value)),
+    }
+    Ok(())
+}
+
+fn json(cell: AnyValue<'_>) -> Result<Value, String> {
+    Ok(match cell {
+        AnyValue::Null => Value::Null,
+        AnyValue::Boolean(value) => value.into(),
+        AnyValue::List(cells) => cells.iter().map(json).collect::<Result<_, _>>()?,
+        AnyValue::Struct(_, _, fields) => {
+            let mut object = serde_json::Map::new();
+            for (field, cell) in fields.iter().zip(cell._iter_struct_av()) {
+                insert(&mut object, field.name(), cell)?;
+            }
+            object.into()
+        }
+        cell => match (cell.get_str(), cell.extract::<i64>()) {
+            (Some(text), _) => text.into(),
+            (None, Some(number)) => number.into(),
+            (None, None) => {
+                return Err(format!("{} has no place in BigBio's schema", cell.dtype()));
+            }
+        },
+    })
 }
 
 /// Documents with the number of their first row, in the order in which they begin.
@@ -368,11 +437,11 @@ struct Slice<'a> {
     columns: Vec<(&'a str, Column, Column)>,
 }
 
-/// Calls `f` with a table's rows, a row group's worth at a time.
-fn each_slice(
+/// Calls `f` with pieces of a table and the number of rows before each.
+fn each_frame(
     path: &Path,
     wanted: &[&str],
-    mut f: impl FnMut(&Slice<'_>) -> Result<()>,
+    mut f: impl FnMut(usize, &DataFrame) -> Result<()>,
 ) -> Result<()> {
     let total = ParquetReader::new(open(path)?)
         .num_rows()
@@ -384,6 +453,18 @@ fn each_slice(
             .with_slice(Some((first, GROUP_ROWS)))
             .finish()
             .map_err(failed(path))?;
+        f(first, &frame)?;
+    }
+    Ok(())
+}
+
+/// The same with the columns in the types that they should have.
+fn each_slice(
+    path: &Path,
+    wanted: &[&str],
+    mut f: impl FnMut(&Slice<'_>) -> Result<()>,
+) -> Result<()> {
+    each_frame(path, wanted, |first, frame| {
         let columns = wanted.iter().map(|name| {
             let column = frame.column(name).map_err(failed(path))?;
             let to = match *name {
@@ -405,9 +486,15 @@ fn each_slice(
             first,
             rows: frame.height(),
             columns: columns.collect::<Result<_>>()?,
-        })?;
-    }
-    Ok(())
+        })
+    })
+}
+
+fn bad(path: &Path, row: usize, column: &str, what: &str) -> BadInput {
+    BadInput(format!(
+        "{}, row {row}, column `{column}`: {what}",
+        path.display()
+    ))
 }
 
 impl Slice<'_> {
@@ -417,11 +504,7 @@ impl Slice<'_> {
     }
 
     fn bad(&self, column: &str, row: usize, what: &str) -> BadInput {
-        BadInput(format!(
-            "{}, row {}, column `{column}`: {what}",
-            self.path.display(),
-            self.number(row)
-        ))
+        bad(self.path, self.number(row), column, what)
     }
 
     fn column(&self, name: &str) -> Option<(&Column, &Column)> {
@@ -557,6 +640,7 @@ fn failed(path: &Path) -> impl Fn(PolarsError) -> anyhow::Error + '_ {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use polars::prelude::IntoSeries;
     use syncabel_corpus::CorpusFormat;
 
     const LINES: &str = concat!(
@@ -659,6 +743,87 @@ mod tests {
         );
         let message = refused(&texts[..3], &ends);
         assert!(message.contains("column `code` is missing"), "{message}");
+    }
+
+    /// A column of lists of structs, one list a row.
+    fn structs(name: &str, fields: Vec<Series>) -> Series {
+        let fields = fields.into_iter().map(Series::into_column);
+        let fields: Vec<Column> = fields.collect();
+        let rows = fields[0].len();
+        let table = DataFrame::new(rows, fields).unwrap();
+        let inner = table.into_struct("".into()).into_series();
+        Series::new(name.into(), [inner])
+    }
+
+    #[test]
+    fn nested_tables_in_bigbios_schema_are_read() {
+        let (folder, _) = folder();
+        let path = folder.path().join("nested.parquet");
+        let list = |name: &str, items: &[Series]| Series::new(name.into(), items);
+        let numbers = |numbers: &[i32]| Series::new("".into(), numbers);
+        let texts = |texts: &[&str]| Series::new("".into(), texts);
+        let offsets = |pairs: &[[i32; 2]]| {
+            let pairs: Vec<Series> = pairs.iter().map(|p| numbers(p)).collect();
+            list("", &pairs)
+        };
+        let write = |end: i32| {
+            let passages = structs(
+                "passages",
+                vec![
+                    Series::new("id".into(), ["t"]),
+                    list("text", &[texts(&["L'été, gout and flu."])]),
+                    list("offsets", &[offsets(&[[0, 20]])]),
+                ],
+            );
+            let codes = |code: &str| {
+                structs("", vec![Series::new("db_id".into(), [code])])
+                    .list()
+                    .unwrap()
+                    .get_as_series(0)
+                    .unwrap()
+            };
+            let entities = structs(
+                "entities",
+                vec![
+                    Series::new("id".into(), [Some("a"), None]),
+                    Series::new("type".into(), ["D", "D"]),
+                    list("text", &[texts(&["gout"]), texts(&["flu"])]),
+                    list("offsets", &[offsets(&[[7, end]]), offsets(&[[16, 19]])]),
+                    list("normalized", &[codes("A"), codes("B+C")]),
+                ],
+            );
+            let id = Series::new("document_id".into(), ["d"]);
+            let columns = [id, passages, entities].map(Series::into_column);
+            let mut frame = DataFrame::new(1, columns.into()).unwrap();
+            ParquetWriter::new(File::create(&path).unwrap())
+                .finish(&mut frame)
+                .unwrap();
+        };
+        write(11);
+        let (corpus, _) = read(&path, &ReadOptions::default()).unwrap();
+        let mentions = &corpus.documents[0].mentions;
+        assert_eq!(
+            (
+                mentions[0].text.as_str(),
+                mentions[0].gold.to_field().as_str()
+            ),
+            ("gout", "A")
+        );
+        assert_eq!(
+            (
+                mentions[1].id.as_str(),
+                mentions[1].gold.to_field().as_str()
+            ),
+            ("d.2", "B+C")
+        );
+        write(13);
+        let message = read(&path, &ReadOptions::default())
+            .unwrap_err()
+            .to_string();
+        assert!(
+            message.contains("nested.parquet, row 1: span 7-13"),
+            "{message}"
+        );
     }
 
     #[test]

@@ -19,6 +19,7 @@ use serde::{Deserialize, Serialize};
 use std::fs::File;
 use std::io::{BufRead, BufReader, Write};
 use std::path::Path;
+use std::time::{Duration, Instant};
 use syncabel_corpus::marked::{self, MarkOptions};
 use syncabel_corpus::predictions::Prediction;
 use syncabel_corpus::{Composite, Document, Gold, jsonl};
@@ -26,6 +27,9 @@ use syncabel_decode::{LinkModel, LinkOptions, Linker, Trie};
 use syncabel_kb::{ConceptId, Kb};
 use syncabel_synth::quality::{FilterReport, LaterFilter, ROUND_TRIP, RoundTripFilter};
 use syncabel_train::TrainConfig;
+
+/// Time between lines in a log that is no terminal.
+const LOG_EVERY: Duration = Duration::from_secs(30);
 
 /// Name of the file with the ranks in a stage's folder.
 pub const RANKS: &str = "ranks.jsonl";
@@ -136,6 +140,8 @@ impl RoundTrip<'_> {
             .with_context(|| format!("cannot write {}", ranks.display()))?;
         let bar = progress::bar(sentences as u64, "sentences").with_prefix(ROUND_TRIP);
         bar.set_position(done as u64);
+        let (start, mut told) = (Instant::now(), Instant::now());
+        let mut linked = 0;
         let piece = 16 * self.link.batch;
         let mut linker = self.model.linker(self.kb, Some(self.trie), self.link)?;
         let mut documents = jsonl::Reader::open(from)?.skip(done);
@@ -154,6 +160,16 @@ impl RoundTrip<'_> {
             file.write_all(&lines)
                 .with_context(|| format!("cannot write {}", ranks.display()))?;
             bar.inc(documents.len() as u64);
+            linked += documents.len();
+            if bar.is_hidden() && told.elapsed() >= LOG_EVERY {
+                told = Instant::now();
+                let rate = linked as f64 / start.elapsed().as_secs_f64();
+                let left_min = sentences.saturating_sub(done + linked) as f64 / rate / 60.0;
+                tracing::info!(
+                    "round trip: {} of {sentences} sentences, {rate:.1} a second, {left_min:.1} min left",
+                    done + linked
+                );
+            }
         }
     }
 }

@@ -195,6 +195,22 @@ fn the_authors_table_is_imported_from_the_cache_of_the_hub() {
     sandbox
         .run(&[&fixed[..], &["nowhere"]].concat())
         .refused(&["nowhere does not exist"]);
+    let from_hub = [
+        "synth",
+        "--kb",
+        "terms.kb",
+        "--train",
+        "notes.jsonl",
+        "--out",
+        "hub.parquet",
+        "--import-hub",
+        "org/sentences@main",
+        "--include",
+        "SynthMM",
+    ];
+    sandbox.run_with(&from_hub, &offline).ok();
+    let bytes = |name: &str| std::fs::read(sandbox.path(name)).unwrap();
+    assert_eq!(bytes("hub.parquet"), bytes("in.parquet"));
     sandbox
         .run(&["corpus", "stats", file.to_str().unwrap()])
         .refused(&["document_id", "import"]);

@@ -4,7 +4,7 @@ use super::io::{corpus_format, read_corpus};
 use crate::config::{ConceptChoice, CorpusConfig, CorpusFile, ExperimentFile, LinkConfig};
 use crate::corpus_file::Writer;
 use crate::error::BadInput;
-use crate::import::{self, Source};
+use crate::import::{self, ImportSynth, Source};
 use crate::marking;
 use crate::pipeline::{CellRun, Folders};
 use crate::round_trip::{self, RoundTrip};
@@ -125,6 +125,12 @@ struct Make {
     /// be repeated.
     #[arg(long, value_name = "PATH", conflicts_with = "url")]
     import: Vec<PathBuf>,
+    /// The same from a data set of the Hugging Face Hub: owner/name or owner/name@revision.
+    #[arg(long, value_name = "NAME", conflicts_with = "url")]
+    import_hub: Option<String>,
+    /// Of the files in folders and data sets, take in only those whose path there contains this.
+    #[arg(long, value_name = "TEXT")]
+    include: Option<String>,
     /// Human corpus that sentences are compared with by the filters, beside the training corpus (validation, test). May be
     /// repeated; nothing of it gets into a prompt.
     #[arg(long, value_name = "CORPUS")]
@@ -287,28 +293,41 @@ fn make(args: &Make) -> Result<()> {
     };
     let mut made = match args.server.synth(args, &concepts, &filters) {
         Some((synth, ledger)) => material.openai(&synth, &ledger, false, out)?,
-        None if args.import.is_empty() => {
+        None if args.import.is_empty() && args.import_hub.is_none() => {
             material.transplant(args.per_concept, &concepts, None, &filters.0, out)?
         }
-        None => import::make(&material, &sources(&args.import)?, &filters.0, out)?,
+        None => import::make(&material, &sources(args)?, &filters.0, out)?,
     };
     if let Some(checkpoint) = &args.round_trip_model {
         made.filters = by_round_trip(args, &kb, checkpoint, made.filters, out)?;
     }
-    convert(out, path, format)?;
     write_reports(args, &made)?;
     eprint!("{}{}", made.report, made.filters);
-    Ok(())
+    if made.filters.kept == 0 && made.report.sentences > 0 {
+        let why = match &args.report {
+            Some(report) => format!("{} has samples of what each rejected", report.display()),
+            None => "`--report` keeps samples of what each rejects".to_owned(),
+        };
+        std::fs::remove_file(out).with_context(|| format!("cannot remove {}", out.display()))?;
+        return Err(BadInput(format!("no sentence passed the filters; {why}")).into());
+    }
+    convert(out, path, format)
 }
 
-/// The files that `--import` names.
-fn sources(paths: &[PathBuf]) -> Result<Vec<Source>> {
+/// The files that `--import` and `--import-hub` name.
+fn sources(args: &Make) -> Result<Vec<Source>> {
     let mut sources = Vec::new();
-    for path in paths {
-        for file in import::files_at(path, "")? {
+    for path in &args.import {
+        for file in import::files_at(path, args.include.as_deref().unwrap_or_default())? {
             sources.push(Source::new(file, CorpusFile::plain())?);
         }
     }
+    let hub = ImportSynth {
+        hub: args.import_hub.clone(),
+        include: args.include.clone(),
+        ..ImportSynth::default()
+    };
+    sources.extend(hub.hub_sources()?);
     Ok(sources)
 }
 
