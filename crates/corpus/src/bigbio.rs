@@ -44,6 +44,29 @@ pub fn read(path: &Path, options: &ReadOptions) -> Result<(Corpus, ReadReport), 
     collector.finish(path)
 }
 
+/// A corpus from records of the schema that were found elsewhere than in a JSON file, each with its place; a field that is left out is
+/// empty.
+///
+/// # Errors
+/// Those of `records`; with the place of the record, what [`read`] refuses.
+pub fn collect(
+    path: &Path,
+    options: &ReadOptions,
+    records: impl Iterator<Item = Result<(Value, Location), Error>>,
+) -> Result<(Corpus, ReadReport), Error> {
+    let mut collector = Collector::new(options);
+    for record in records {
+        let (record, at) = record?;
+        let record: Record = serde_json::from_value(record).map_err(|e| Error::Structure {
+            at: at.clone(),
+            problem: e.to_string(),
+        })?;
+        let document = document(record, options, &at, collector.report())?;
+        collector.add(document, &at)?;
+    }
+    collector.finish(path)
+}
+
 /// Writes a BigBio file: a JSON array, one document a line.
 ///
 /// # Errors

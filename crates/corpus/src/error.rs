@@ -21,6 +21,14 @@ impl Location {
         }
     }
 
+    /// A row (1-based) of a table that has no lines.
+    pub fn row(path: &Path, row: usize) -> Self {
+        Location {
+            path: PathBuf::from(format!("{}, row {row}", path.display())),
+            line: 0,
+        }
+    }
+
     /// A document that was made in memory.
     pub fn document(id: &str) -> Self {
         Location {

@@ -27,11 +27,14 @@ pub enum CorpusFormat {
     Spaccc,
     /// QUAERO as JSON Lines (see [`crate::quaero`]). Read only.
     Quaero,
+    /// A Parquet table with a row for every mention. This crate knows its name only; the `syncabel` command reads and
+    /// writes it, so that nobody else compiles a data frame library.
+    Parquet,
 }
 
 impl CorpusFormat {
     /// The format a file name suggests: `.jsonl` is ours, `.json` is BigBio's, `.txt`, `.pubtator` and `.tsv` are
-    /// PubTator; a final `.gz` is looked through.
+    /// PubTator, `.parquet` is Parquet; a final `.gz` is looked through.
     pub fn guess(path: &Path) -> Option<CorpusFormat> {
         let name = path.file_name()?.to_str()?.to_ascii_lowercase();
         let name = name.strip_suffix(".gz").unwrap_or(&name);
@@ -39,6 +42,7 @@ impl CorpusFormat {
             "jsonl" | "ndjson" => Some(CorpusFormat::Jsonl),
             "json" => Some(CorpusFormat::Bigbio),
             "txt" | "pubtator" | "tsv" => Some(CorpusFormat::Pubtator),
+            "parquet" => Some(CorpusFormat::Parquet),
             _ => None,
         }
     }
@@ -75,6 +79,7 @@ impl fmt::Display for CorpusFormat {
             CorpusFormat::Bigbio => "bigbio",
             CorpusFormat::Spaccc => "spaccc",
             CorpusFormat::Quaero => "quaero",
+            CorpusFormat::Parquet => "parquet",
         })
     }
 }
@@ -89,10 +94,11 @@ impl FromStr for CorpusFormat {
             "bigbio" => Ok(CorpusFormat::Bigbio),
             "spaccc" => Ok(CorpusFormat::Spaccc),
             "quaero" => Ok(CorpusFormat::Quaero),
+            "parquet" => Ok(CorpusFormat::Parquet),
             _ => Err(Error::UnknownName {
                 what: "corpus format",
                 value: s.to_owned(),
-                known: "pubtator, jsonl, bigbio, spaccc, quaero".to_owned(),
+                known: "pubtator, jsonl, bigbio, spaccc, quaero, parquet".to_owned(),
             }),
         }
     }
@@ -363,6 +369,7 @@ pub fn read(
         CorpusFormat::Bigbio => bigbio::read(path, options),
         CorpusFormat::Spaccc => spaccc::read(path, options),
         CorpusFormat::Quaero => quaero::read(path, options),
+        CorpusFormat::Parquet => Err(parquet_is_not_ours(path)),
     }
 }
 
@@ -381,7 +388,35 @@ pub fn write(corpus: &Corpus, path: &Path, format: CorpusFormat) -> Result<(), E
                 "{format} is read, not written; write jsonl, bigbio or pubtator instead"
             ),
         }),
+        CorpusFormat::Parquet => Err(parquet_is_not_ours(path)),
     }
+}
+
+fn parquet_is_not_ours(path: &Path) -> Error {
+    Error::Structure {
+        at: Location::line(path, 0),
+        problem: "Parquet is not read or written here; `syncabel corpus convert` turns it into jsonl and back"
+            .to_owned(),
+    }
+}
+
+/// A corpus from documents that were read elsewhere, each with its place: spans and texts are checked, ids, repairs and splits
+/// treated as [`read`] does.
+///
+/// # Errors
+/// Those of `documents`; with the place of the document, what [`read`] refuses.
+pub fn collect(
+    path: &Path,
+    options: &ReadOptions,
+    documents: impl Iterator<Item = Result<(Document, Location), Error>>,
+) -> Result<(Corpus, ReadReport), Error> {
+    let mut collector = Collector::new(options);
+    for document in documents {
+        let (document, at) = document?;
+        document.validate_at(&at)?;
+        collector.add(document, &at)?;
+    }
+    collector.finish(path)
 }
 
 /// Collects the documents of a file: drops identical copies, refuses differing ones, fills in ids, counts.

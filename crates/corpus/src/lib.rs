@@ -72,6 +72,6 @@ pub use document::{
 };
 pub use error::{Error, Location};
 pub use format::{
-    CorpusFormat, Join, PubtatorRules, ReadOptions, ReadReport, SeveralIds, read, write,
+    CorpusFormat, Join, PubtatorRules, ReadOptions, ReadReport, SeveralIds, collect, read, write,
 };
 pub use repairs::CodeRepairs;

@@ -5,6 +5,7 @@
 //! `${NAME}` or `${NAME:-default}` from the environment.
 
 use crate::error::ConfigError;
+use crate::import::ImportSynth;
 use crate::overrides::{self, ARM, Arms, Cell};
 use crate::synthesis::{FilterChoice, ModelSynth};
 use crate::validate::{self, Refusal};
@@ -20,6 +21,7 @@ use syncabel_decode::{ConceptRule, LinkOptions, Scoring, SearchOptions, Strategy
 use syncabel_eval::{Bootstrap, CompositeRule, SeenRule};
 use syncabel_kb::select::Selection;
 use syncabel_kb::{BuildOptions, SourceFormat};
+use syncabel_synth::quality::Filters;
 use syncabel_train::{Composition, TrainConfig};
 
 /// An experiment: one run, or a sweep where `arms` or `matrix` are given.
@@ -178,6 +180,17 @@ pub struct CorpusFile {
     pub rules: Option<Rules>,
 }
 
+impl CorpusFile {
+    /// A file of which nothing more is said.
+    pub fn plain() -> Self {
+        CorpusFile {
+            path: String::new(),
+            format: None,
+            rules: None,
+        }
+    }
+}
+
 /// Reading rules by name or spelled out.
 #[derive(Debug, Clone, Serialize)]
 #[serde(untagged)]
@@ -275,13 +288,18 @@ pub enum SynthConfig {
     /// A language model in this process, on the CPU.
     Local(Box<ModelSynth>),
     /// A corpus that exists already.
-    Import {
-        /// Files.
-        files: Vec<CorpusFile>,
-        /// Quality filters.
-        #[serde(default)]
-        filters: FilterChoice,
-    },
+    Import(Box<ImportSynth>),
+}
+
+impl SynthConfig {
+    /// Quality filters of whichever generator.
+    pub fn filters(&self) -> &Filters {
+        match self {
+            SynthConfig::Transplant { filters, .. } => &filters.0,
+            SynthConfig::Openai(synth) | SynthConfig::Local(synth) => &synth.filters.0,
+            SynthConfig::Import(synth) => &synth.filters.0,
+        }
+    }
 }
 
 fn default_per_concept() -> usize {

@@ -1,6 +1,7 @@
 //! The human corpus of an experiment: files to documents, documents to examples and mentions.
 
 use crate::config::{CorpusConfig, CorpusFile, Experiment, ExperimentFile, resolve_path};
+use crate::corpus_file;
 use crate::error::BadInput;
 use anyhow::{Context, Result};
 use serde::Serialize;
@@ -160,7 +161,7 @@ fn read_located(
     let format = match entry.format.or_else(|| CorpusFormat::detect(path)) {
         Some(format) => format,
         None => {
-            let message = "cannot tell the corpus format from the file name; say `format: pubtator`, `jsonl`, `bigbio`, `spaccc` or `quaero`";
+            let message = "cannot tell the corpus format from the file name; say `format: pubtator`, `jsonl`, `bigbio`, `spaccc`, `quaero` or `parquet`";
             return Err(BadInput(format!("{}: {message}", path.display())).into());
         }
     };
@@ -173,7 +174,7 @@ fn read_located(
         language: config.language,
         ..ReadOptions::default()
     };
-    let (mut corpus, report) = syncabel_corpus::read(path, format, &options)?;
+    let (mut corpus, report) = corpus_file::read(path, format, &options)?;
     let lines = report.document_lines.clone();
     for (document, line) in corpus.documents.iter_mut().zip(&lines) {
         if document.split == Some(Split::Test) && split != Some(Split::Test) {

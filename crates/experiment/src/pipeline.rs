@@ -3,10 +3,12 @@
 
 use crate::config::{Experiment, ExperimentFile, SynthConfig, resolve_path};
 use crate::error::BadInput;
-use crate::human::{self, HumanCorpus, Shown};
+use crate::human::{self, HumanCorpus, HumanExamples, Shown};
+use crate::import::Source;
 use crate::machine::{Machine, git_revision};
 use crate::overrides::Cell;
 use crate::progress;
+use crate::round_trip::{self, RoundTrip};
 use crate::stage::{StageDir, StageStore, write_atomically};
 use crate::start::start_model;
 use crate::synthesis::{self, Material};
@@ -22,8 +24,8 @@ use syncabel_eval::{EvalOptions, EvalReport, TrainingSet};
 use syncabel_kb::select::{NameSelector, TfidfIndex};
 use syncabel_kb::{Digest, Kb, SourceFormat};
 use syncabel_model::{Checkpoint, ModelSource, TextTokenizer};
-use syncabel_synth::quality::Quality;
-use syncabel_train::Plan;
+use syncabel_synth::quality::RoundTripFilter;
+use syncabel_train::{Composition, Plan, TrainConfig};
 
 /// What one cell showed, as written to `metrics.json` in its run folder.
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -182,7 +184,10 @@ impl<'a> CellRun<'a> {
         let selector = NameSelector::new(&kb, self.config.target.selection);
         let examples = human::examples(self.config, &human, &kb, &selector)?;
         let shown = human::for_synthesis(&human.train, &examples.train, &self.config.composition)?;
-        Ok(self.synthetic(&kb, &human, &shown)?.documents.len())
+        Ok(self
+            .synthetic(&kb, &human, &examples, &shown)?
+            .documents
+            .len())
     }
 
     fn prepare(&self) -> Result<Prepared> {
@@ -191,7 +196,7 @@ impl<'a> CellRun<'a> {
         let selector = NameSelector::new(&kb, self.config.target.selection);
         let examples = human::examples(self.config, &human, &kb, &selector)?;
         let shown = human::for_synthesis(&human.train, &examples.train, &self.config.composition)?;
-        let synthetic_corpus = self.synthetic(&kb, &human, &shown)?;
+        let synthetic_corpus = self.synthetic(&kb, &human, &examples, &shown)?;
         let options = human::mark_options(&self.config.corpus);
         let (synthetic, dropped) = marked::examples(&synthetic_corpus, &kb, &selector, &options)?;
         let test = human::mentions(&human.test.documents, &kb, &options)?;
@@ -202,7 +207,12 @@ impl<'a> CellRun<'a> {
             ))
             .into());
         }
-        let data_digest = digest_of(&(&examples.train, &examples.validation, &synthetic))?;
+        let rows = Rows {
+            train: &examples.train,
+            validation: &examples.validation,
+            synthetic: &synthetic,
+        };
+        let data_digest = rows.digest()?;
         std::fs::create_dir_all(&self.folder)
             .with_context(|| format!("cannot create {}", self.folder.display()))?;
         let report = json!({"human": examples.report, "synthetic": dropped});
@@ -262,7 +272,13 @@ impl<'a> CellRun<'a> {
         Ok((Kb::open(&folder)?, folder))
     }
 
-    fn synthetic(&self, kb: &Kb, human: &HumanCorpus, shown: &Shown) -> Result<Corpus> {
+    fn synthetic(
+        &self,
+        kb: &Kb,
+        human: &HumanCorpus,
+        examples: &HumanExamples,
+        shown: &Shown,
+    ) -> Result<Corpus> {
         let needed = self.config.composition.strategy != syncabel_train::Strategy::HumanOnly;
         let Some(synth) = self.config.synth.as_ref().filter(|_| needed) else {
             if needed {
@@ -276,18 +292,13 @@ impl<'a> CellRun<'a> {
                 documents: Vec::new(),
             });
         };
-        if let SynthConfig::Import { files, filters } = synth {
-            let mut documents = Vec::new();
-            for (i, entry) in files.iter().enumerate() {
-                let key = format!("synth.files[{i}].path");
-                let path = resolve_path(&self.file.path, self.file.folder(), &key, &entry.path)?;
-                let (corpus, _) = human::read_file(&path, entry, &self.config.corpus, None)?;
-                documents.extend(corpus.documents);
-            }
-            let everything = [&human.train, &human.validation, &human.test];
-            let mut quality = Quality::new(kb, &everything, &filters.0);
-            documents.retain(|document| quality.keep(document));
-            return Ok(Corpus { documents });
+        let sources = match synth {
+            SynthConfig::Import(import) => import.sources(self.file)?,
+            _ => Vec::new(),
+        };
+        let mut identity = synthesis::identity(synth, self.config.corpus.language)?;
+        if let SynthConfig::Import(_) = synth {
+            identity["sources"] = sources.iter().map(Source::identity).collect();
         }
         let inputs = json!({
             "kb": kb.digest().to_string(),
@@ -295,7 +306,7 @@ impl<'a> CellRun<'a> {
             "withheld": shown.withheld,
             "groups": [&self.config.corpus.groups, &self.config.corpus.default_group],
             "language": self.config.corpus.language,
-            "synth": synthesis::identity(synth, self.config.corpus.language)?,
+            "synth": identity,
             "seed": self.config.seed,
             "tool": env!("CARGO_PKG_VERSION"),
         });
@@ -308,12 +319,88 @@ impl<'a> CellRun<'a> {
         };
         let runs = self.store.root().parent().unwrap_or(self.store.root());
         let ledger = synthesis::ledger_folder(synth, self.file, runs, self.config.seed)?;
-        let stage = self.store.run("synth", inputs, |folder| {
-            synthesis::stage(&material, synth, self.file, &ledger, folder)
+        let mut stage = self.store.run("synth", inputs, |folder| {
+            synthesis::stage(&material, synth, self.file, &sources, &ledger, folder)
         })?;
+        if let Some(filter) = &synth.filters().round_trip {
+            stage = self.round_trip(&material, examples, &stage, filter)?;
+        }
         tracing::info!(folder = %stage.path.display(), "synthetic corpus");
         let path = stage.path.join(synthesis::CORPUS);
         Ok(syncabel_corpus::read(&path, CorpusFormat::Jsonl, &Default::default())?.0)
+    }
+
+    /// What a linker trained on the cell's human data alone gives back of a synthetic corpus.
+    fn round_trip(
+        &self,
+        material: &Material<'_>,
+        examples: &HumanExamples,
+        made: &StageDir,
+        filter: &RoundTripFilter,
+    ) -> Result<StageDir> {
+        let kb = material.kb;
+        let train = round_trip::train_config(self.config, filter);
+        let train = train.map_err(|r| self.file.refuse(&r.key, r.message))?;
+        let composition = Composition {
+            strategy: syncabel_train::Strategy::HumanOnly,
+            ..self.config.composition.clone()
+        };
+        let rows = Rows {
+            train: &examples.train,
+            validation: &examples.validation,
+            synthetic: &[],
+        };
+        let start = self.start(kb, rows.train)?;
+        let plan = syncabel_train::compose(rows.train, rows.synthetic, &composition)?;
+        let trained = self.fit(start, rows, &plan, &composition, &train)?;
+        let checkpoint = crate::training::chosen_checkpoint(&trained.path)?;
+        let marking = human::mark_options(&self.config.corpus);
+        crate::marking::write(&checkpoint, &marking)?;
+        let link = round_trip::link_config(&self.config.link, filter.top_k);
+        let inputs = json!({
+            "synth": made.key,
+            "train": trained.key,
+            "kb": kb.digest().to_string(),
+            "marking": marking,
+            "link": link,
+            "top_k": filter.top_k,
+            "device": self.config.model.device,
+            "tool": env!("CARGO_PKG_VERSION"),
+        });
+        self.store.run("round_trip", inputs, |folder| {
+            let source = ModelSource::Folder(checkpoint.clone());
+            let device = &self.config.model.device;
+            let mut model = LinkModel::load(&source, device, link.precision.into())?;
+            let trie = self.trie(kb, model.tokenizer())?;
+            let round_trip = RoundTrip {
+                kb,
+                trie: &trie,
+                model: &mut model,
+                marking: &marking,
+                link: link.options(),
+                top_k: filter.top_k,
+            };
+            synthesis::round_trip_stage(material, round_trip, &made.path, folder)
+        })
+    }
+
+    fn start(&self, kb: &Kb, train: &[Example]) -> Result<Checkpoint> {
+        let device = syncabel_model::device(&self.config.model.device)?;
+        start_model(self.file, self.config, kb, train, &self.store, &device)
+    }
+}
+
+/// What a model is trained on and chosen by.
+#[derive(Clone, Copy)]
+struct Rows<'a> {
+    train: &'a [Example],
+    validation: &'a [Example],
+    synthetic: &'a [Example],
+}
+
+impl Rows<'_> {
+    fn digest(&self) -> Result<Digest> {
+        digest_of(&(self.train, self.validation, self.synthetic))
     }
 }
 
@@ -346,42 +433,16 @@ impl CellRun<'_> {
             &prepared.synthetic,
             &self.config.composition,
         )?;
-        let device = syncabel_model::device(&self.config.model.device)?;
-        let start = start_model(
-            self.file,
-            self.config,
-            &prepared.kb,
-            &prepared.train,
-            &self.store,
-            &device,
-        )?;
+        let start = self.start(&prepared.kb, &prepared.train)?;
         self.write_manifest(prepared, &start)?;
         let tokenizer = start.tokenizer.digest();
-        let inputs = json!({
-            "start": start.digest,
-            "data": prepared.data_digest.to_string(),
-            "composition": self.config.composition,
-            "train": self.config.train,
-            "device": self.config.model.device,
-            "tool": env!("CARGO_PKG_VERSION"),
-        });
-        if self.store.interrupted("train", &inputs) {
-            tracing::info!(
-                "an interrupted training run is there; it continues from its last checkpoint"
-            );
-        }
-        let stage = self.store.run("train", inputs, |folder| {
-            let mut bar = crate::training::TrainingBar::new(&self.cell.label());
-            let outcome = syncabel_train::train(
-                start,
-                &plan,
-                &prepared.validation,
-                &self.config.train,
-                folder,
-                &mut bar,
-            )?;
-            crate::training::write_outcome(folder, &outcome)
-        })?;
+        let rows = Rows {
+            train: &prepared.train,
+            validation: &prepared.validation,
+            synthetic: &prepared.synthetic,
+        };
+        let (composition, train) = (&self.config.composition, &self.config.train);
+        let stage = self.fit(start, rows, &plan, composition, train)?;
         let log = stage.path.join("train_log.jsonl");
         self.copy_into_cell(&log)?;
         let cost = self.training_cost(&stage, &plan)?;
@@ -397,6 +458,36 @@ impl CellRun<'_> {
             },
             cost,
         ))
+    }
+
+    /// The stage that trains `start` on a plan made of `rows`: cells that train alike share it.
+    fn fit(
+        &self,
+        start: Checkpoint,
+        rows: Rows<'_>,
+        plan: &Plan,
+        composition: &Composition,
+        train: &TrainConfig,
+    ) -> Result<StageDir> {
+        let inputs = json!({
+            "start": start.digest,
+            "data": rows.digest()?.to_string(),
+            "composition": composition,
+            "train": train,
+            "device": self.config.model.device,
+            "tool": env!("CARGO_PKG_VERSION"),
+        });
+        if self.store.interrupted("train", &inputs) {
+            tracing::info!(
+                "an interrupted training run is there; it continues from its last checkpoint"
+            );
+        }
+        self.store.run("train", inputs, |folder| {
+            let mut bar = crate::training::TrainingBar::new(&self.cell.label());
+            let outcome =
+                syncabel_train::train(start, plan, rows.validation, train, folder, &mut bar)?;
+            crate::training::write_outcome(folder, &outcome)
+        })
     }
 
     fn training_cost(&self, stage: &StageDir, plan: &Plan) -> Result<Cost> {
@@ -466,7 +557,7 @@ impl CellRun<'_> {
             let source = ModelSource::Folder(trained.checkpoint.clone());
             let device = &self.config.model.device;
             let mut model = LinkModel::load(&source, device, link.precision.into())?;
-            let trie = self.trie(prepared, model.tokenizer())?;
+            let trie = self.trie(&prepared.kb, model.tokenizer())?;
             let trie = link.guided.then_some(&trie);
             let mut linker = model.linker(&prepared.kb, trie, link.options())?;
             let bar = progress::bar(prepared.test.len() as u64, "mentions")
@@ -497,12 +588,12 @@ impl CellRun<'_> {
         })
     }
 
-    fn trie(&self, prepared: &Prepared, tokenizer: &TextTokenizer) -> Result<Trie> {
-        let kb_digest = *prepared.kb.digest();
+    fn trie(&self, kb: &Kb, tokenizer: &TextTokenizer) -> Result<Trie> {
+        let kb_digest = *kb.digest();
         let tokenizer_digest: Digest = tokenizer.digest().parse()?;
         let inputs = trie_inputs(&kb_digest.to_string(), &tokenizer_digest.to_string());
         let stage = self.store.run("trie", inputs, |folder| {
-            let trie = Trie::for_tokenizer(&prepared.kb, tokenizer)?;
+            let trie = Trie::for_tokenizer(kb, tokenizer)?;
             trie.write(&folder.join(TRIE)).map_err(Into::into)
         })?;
         Ok(Trie::open(

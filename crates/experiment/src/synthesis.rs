@@ -4,7 +4,7 @@
 //! FOLDER/
 //!     synthetic.jsonl     the corpus, filtered
 //!     report.json         counts and failures of the generation
-//!     filters.json        what each filter rejected, with samples
+//!     filters.json        what each filter rejected, with samples; `round_trip` has a stage of its own ([`crate::round_trip`])
 //!     card.json, card.md, sentence_lengths.svg, sentence_lengths.png
 //! ```
 
@@ -12,10 +12,12 @@ use crate::config::{
     ConceptChoice, CorpusConfig, ExperimentFile, LinkPrecision, ModelSourceConfig, SynthConfig,
 };
 use crate::error::BadInput;
+use crate::import::{self, Source};
 use crate::local::LocalChat;
+use crate::round_trip::{self, RoundTrip};
 use crate::stage::write_atomically;
 use crate::{card, human, progress, start};
-use anyhow::Result;
+use anyhow::{Context, Result};
 use serde::de::value::MapAccessDeserializer;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use std::path::{Path, PathBuf};
@@ -23,7 +25,7 @@ use std::time::Duration;
 use syncabel_corpus::{Corpus, CorpusFormat, Language, jsonl};
 use syncabel_kb::Kb;
 use syncabel_llm::{ChatBackend, OpenAiClient, OpenAiConfig, RunOptions, Sampling};
-use syncabel_synth::quality::{FilterReport, Filters, Quality};
+use syncabel_synth::quality::{FilterReport, Filters, Quality, ROUND_TRIP};
 use syncabel_synth::{
     Generator, ModelOptions, OpenAi, PromptOptions, Prompts, Sample, Selection, SynthOptions,
     SynthReport, TrainSentences, Transplant, synthesise_into,
@@ -98,16 +100,17 @@ fn default_max_answers() -> usize {
     ModelOptions::new("").max_answers
 }
 
-/// Which filters are on: `none`, `all` (each with its defaults), or a map of those that are.
+/// Which filters are on: `none`, `all` (each with its defaults), `all_with_round_trip`, or a map of those that are.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct FilterChoice(pub Filters);
 
 impl FilterChoice {
-    /// `none` or `all`.
+    /// `none`, `all` or `all_with_round_trip`.
     pub fn named(name: &str) -> Option<Self> {
         match name {
             "none" => Some(FilterChoice::default()),
             "all" => Some(FilterChoice(Filters::all())),
+            "all_with_round_trip" => Some(FilterChoice(Filters::all_with_round_trip())),
             _ => None,
         }
     }
@@ -126,11 +129,13 @@ impl<'de> Deserialize<'de> for FilterChoice {
             type Value = FilterChoice;
 
             fn expecting(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-                f.write_str("`none`, `all`, or a map of filters")
+                f.write_str("`none`, `all`, `all_with_round_trip`, or a map of filters")
             }
 
             fn visit_str<E: serde::de::Error>(self, name: &str) -> Result<FilterChoice, E> {
-                FilterChoice::named(name).ok_or_else(|| E::unknown_variant(name, &["none", "all"]))
+                FilterChoice::named(name).ok_or_else(|| {
+                    E::unknown_variant(name, &["none", "all", "all_with_round_trip"])
+                })
             }
 
             fn visit_map<A: serde::de::MapAccess<'de>>(
@@ -296,7 +301,7 @@ impl Material<'_> {
     ) -> Result<Made> {
         let contexts =
             TrainSentences::from_corpus(self.train, self.kb, &human::mark_options(self.corpus))?;
-        let mut quality = Quality::new(self.kb, self.human, filters);
+        let mut quality = Quality::new(self.kb, self.human, &filters.without_model());
         let mut file = jsonl::Writer::create(out)?;
         let report = synthesise_into(generator, self.kb, &contexts, options, &mut |document| {
             if quality.keep(&document) {
@@ -318,6 +323,7 @@ pub fn stage(
     material: &Material<'_>,
     synth: &SynthConfig,
     file: &ExperimentFile,
+    sources: &[Source],
     ledger: &Path,
     folder: &Path,
 ) -> Result<()> {
@@ -333,35 +339,66 @@ pub fn stage(
             let backend = synth.backend(file)?;
             material.written(synth, &*backend, ledger, true, &out)?
         }
-        SynthConfig::Import { .. } => unreachable!("imported corpora are read where they lie"),
+        SynthConfig::Import(synth) => import::make(material, sources, &synth.filters.0, &out)?,
     };
-    write_json(&folder.join("report.json"), &made.report)?;
-    write_json(&folder.join("filters.json"), &made.filters)?;
-    if made.filters.kept == 0 {
-        return Err(nothing_left(&made, folder));
+    write_json(&folder.join(REPORT), &made.report)?;
+    write_json(&folder.join(FILTERS), &made.filters)?;
+    if made.report.sentences == 0 {
+        let message = "no sentence was made; report.json there says why, concept by concept";
+        return Err(BadInput(format!("key `synth`: {message} ({})", folder.display())).into());
     }
-    let (corpus, _) = syncabel_corpus::read(&out, CorpusFormat::Jsonl, &Default::default())?;
-    let name = made.report.generator.as_str();
-    card::write(material.kb, material.human, &[(name, &corpus)], folder)?;
+    write_card(material, &made.report.generator, &made.filters, folder)
+}
+
+/// The stage behind it that filters once more with a trained linker; `made` is the folder of the first.
+///
+/// # Errors
+/// As [`RoundTrip::filter`]; no sentence that passes.
+pub fn round_trip_stage(
+    material: &Material<'_>,
+    linker: RoundTrip<'_>,
+    made: &Path,
+    folder: &Path,
+) -> Result<()> {
+    let report: FilterReport = read_json(&made.join(FILTERS))?;
+    let filters = linker.filter(
+        &made.join(CORPUS),
+        report,
+        &folder.join(round_trip::RANKS),
+        &folder.join(CORPUS),
+    )?;
+    write_json(&folder.join(FILTERS), &filters)?;
+    let made: SynthReport = read_json(&made.join(REPORT))?;
+    write_card(material, &made.generator, &filters, folder)
+}
+
+/// The data card of the corpus in a stage's folder.
+fn write_card(
+    material: &Material<'_>,
+    generator: &str,
+    filters: &FilterReport,
+    folder: &Path,
+) -> Result<()> {
+    if filters.kept == 0 {
+        let message =
+            "no synthetic sentence passed the filters; filters.json beside the corpus says why";
+        return Err(BadInput(format!(
+            "key `synth.filters`: {message} ({})",
+            folder.display()
+        ))
+        .into());
+    }
+    let path = folder.join(CORPUS);
+    let (corpus, _) = syncabel_corpus::read(&path, CorpusFormat::Jsonl, &Default::default())?;
+    card::write(material.kb, material.human, &[(generator, &corpus)], folder)?;
     Ok(())
 }
 
-/// Why there is no synthetic corpus.
-fn nothing_left(made: &Made, folder: &Path) -> anyhow::Error {
-    let Made { report, filters } = made;
-    let (key, message, file) = if report.sentences == 0 {
-        let message = format!("all {} concepts failed", report.failed.len());
-        ("synth", message, "report.json")
-    } else {
-        let message = format!("none of {} sentences passed the filters", filters.sentences);
-        ("synth.filters", message, "filters.json")
-    };
-    let folder = folder.display();
-    BadInput(format!(
-        "key `{key}`: {message}; {file} in {folder} says why"
-    ))
-    .into()
-}
+/// Name of the file with the generator's counts in a stage's folder.
+const REPORT: &str = "report.json";
+
+/// Name of the file with the filters' counts in a stage's folder.
+pub const FILTERS: &str = "filters.json";
 
 /// Name of the corpus file in a stage's folder.
 pub const CORPUS: &str = "synthetic.jsonl";
@@ -372,6 +409,15 @@ pub const CORPUS: &str = "synthetic.jsonl";
 /// Templates of one's own that cannot be read.
 pub fn identity(synth: &SynthConfig, language: Language) -> Result<serde_json::Value> {
     let mut value = serde_json::to_value(synth)?;
+    if let Some(filters) = value.get_mut("filters").and_then(|f| f.as_object_mut()) {
+        filters.remove(ROUND_TRIP);
+    }
+    if let (SynthConfig::Import(_), Some(fields)) = (synth, value.as_object_mut()) {
+        // the contents decide, which are digested, not where they lie
+        for place in ["files", "hub", "include"] {
+            fields.remove(place);
+        }
+    }
     if let SynthConfig::Openai(openai) | SynthConfig::Local(openai) = synth {
         let prompts = Prompts::new(language, &openai.prompt)?;
         if let Some(fields) = value.as_object_mut() {
@@ -391,6 +437,16 @@ pub fn identity(synth: &SynthConfig, language: Language) -> Result<serde_json::V
 
 fn write_json(path: &Path, value: &impl Serialize) -> Result<()> {
     write_atomically(path, &serde_json::to_vec_pretty(value)?)
+}
+
+fn read_json<T: serde::de::DeserializeOwned>(path: &Path) -> Result<T> {
+    let text = std::fs::read(path).with_context(|| format!("cannot read {}", path.display()))?;
+    serde_json::from_slice(&text).with_context(|| {
+        format!(
+            "{} is damaged; delete its folder and run again",
+            path.display()
+        )
+    })
 }
 
 fn selection(concepts: &ConceptChoice, seed: u64) -> Selection {

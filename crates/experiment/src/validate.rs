@@ -5,6 +5,8 @@ use crate::config::{Experiment, ModelSourceConfig, ScratchConfig, SynthConfig};
 use crate::overrides::{ARM, Cell};
 use crate::scratch;
 use syncabel_decode::Strategy as Search;
+use syncabel_llm::RetryPolicy;
+use syncabel_synth::quality::Filters;
 use syncabel_train::Strategy;
 
 /// A key that cannot stay as it is.
@@ -121,14 +123,45 @@ fn synth(config: &Experiment) -> Check {
             );
         }
     }
-    if let SynthConfig::Import { files, .. } = synth {
+    if let SynthConfig::Import(import) = synth {
         ensure(
-            !files.is_empty(),
+            !import.files.is_empty() || import.hub.is_some(),
             "synth.files",
-            "names no file; name at least one",
+            "names no file; name at least one, or a data set with `synth.hub`",
+        )?;
+        if let Some((repo, revision)) = import.data_set() {
+            syncabel_model::check_data_set_name(repo, revision)
+                .or_else(|e| refuse("synth.hub", e.to_string()))?;
+        }
+    }
+    round_trip(config, synth.filters())?;
+    if let SynthConfig::Openai(openai) = synth {
+        let run = openai.run.retry;
+        let server = openai.server.as_ref().map_or(run, |server| server.retry);
+        ensure(
+            server == RetryPolicy::default() || server == run,
+            "synth.server.retry",
+            "has no effect here: requests are repeated by the run, over all that are in flight; set `synth.run.retry` instead",
         )?;
     }
     Ok(())
+}
+
+fn round_trip(config: &Experiment, filters: &Filters) -> Check {
+    let Some(filter) = &filters.round_trip else {
+        return Ok(());
+    };
+    ensure(
+        filter.top_k > 0,
+        "synth.filters.round_trip.top_k",
+        "is 0; say among how many answers the concept must be, at least 1",
+    )?;
+    ensure(
+        config.composition.human_share > 0.0,
+        "synth.filters.round_trip",
+        "needs a linker trained on human data, and `composition.human_share` is 0; leave the filter out",
+    )?;
+    crate::round_trip::train_config(config, filter).map(drop)
 }
 
 fn model(config: &Experiment) -> Check {
@@ -196,7 +229,7 @@ fn composition(config: &Experiment) -> Check {
 }
 
 /// The training crate names its own key and value.
-fn train_refusal(section: &str, error: &syncabel_train::Error) -> Refusal {
+pub(crate) fn train_refusal(section: &str, error: &syncabel_train::Error) -> Refusal {
     match error {
         syncabel_train::Error::Config {
             key,

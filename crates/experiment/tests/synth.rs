@@ -97,15 +97,13 @@ fn generate_ask_how_far_and_export() {
         std::fs::read_to_string(sandbox.path("again.jsonl")).unwrap(),
         made
     );
-    sandbox
-        .run(&["synth", "export", "ledger", "--out", "again.json"])
-        .ok();
-    assert!(
+    for name in ["again.json", "again.parquet"] {
         sandbox
-            .run(&["corpus", "stats", "again.json"])
-            .ok()
-            .contains("12")
-    );
+            .run(&["synth", "export", "ledger", "--out", name])
+            .ok();
+        let stats = sandbox.run(&["corpus", "stats", name]).ok();
+        assert!(stats.contains("12"), "{stats}");
+    }
 
     // The same command asks nothing; filters apply to what is there. Three nearly equal sentences for each concept.
     let requests = server.served().requests;

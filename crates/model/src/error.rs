@@ -154,9 +154,11 @@ pub enum Error {
         /// What is wrong, and the way out.
         message: String,
     },
-    /// A model could not be taken from the Hugging Face Hub or its local cache.
-    #[error("model `{repo}` (revision {revision}): {message}")]
+    /// A model or data set could not be taken from the Hugging Face Hub or its local cache.
+    #[error("{kind} `{repo}` (revision {revision}): {message}")]
     Hub {
+        /// `model` or `data set`.
+        kind: &'static str,
         /// `organisation/name`.
         repo: String,
         /// Branch, tag or commit.
@@ -165,8 +167,10 @@ pub enum Error {
         message: String,
     },
     /// A name or revision that no repository of the Hub can have.
-    #[error("model `{repo}` (revision {revision}): {message}")]
+    #[error("{kind} `{repo}` (revision {revision}): {message}")]
     HubName {
+        /// `model` or `data set`.
+        kind: &'static str,
         /// The name as given.
         repo: String,
         /// The revision as given.

@@ -1,7 +1,8 @@
-//! Models from the Hugging Face Hub, through the cache that all Hugging Face tools share.
+//! Models and data sets from the Hugging Face Hub, through the cache that all Hugging Face tools share.
 //!
-//! What is in the cache is used without asking the network, so a machine without one needs only a
-//! filled cache: `HF_HOME` (or `HF_HUB_CACHE`) says where, `HF_HUB_OFFLINE=1` forbids asking.
+//! A model that is complete in the cache is used without asking the network, so a machine without one
+//! needs only a filled cache: `HF_HOME` (or `HF_HUB_CACHE`) says where, `HF_HUB_OFFLINE=1` forbids asking. Whether all
+//! files of a data set are in the cache only the network knows: it is asked, unless that is forbidden.
 
 use std::path::PathBuf;
 
@@ -13,11 +14,53 @@ const DEFAULT_REVISION: &str = "main";
 /// The folder of a repository's snapshot, downloaded if it is not in the cache.
 pub(crate) fn fetch(repo: &str, revision: Option<&str>) -> Result<PathBuf, Error> {
     let wanted = Wanted {
+        kind: MODEL,
         repo,
         revision: revision.unwrap_or(DEFAULT_REVISION),
     };
     wanted.check_name()?;
     fetch_wanted(&wanted)
+}
+
+const MODEL: &str = "model";
+const DATA_SET: &str = "data set";
+
+/// The files of a data set's repository whose path in it `wanted` accepts, in the order of those paths, downloaded if they are not in the
+/// cache. With `HF_HUB_OFFLINE=1`, those that the cache holds.
+///
+/// # Errors
+/// [`Error::HubName`], [`Error::Hub`]: nothing that is wanted, a network that fails.
+pub fn data_set_files(
+    repo: &str,
+    revision: Option<&str>,
+    wanted: &dyn Fn(&str) -> bool,
+) -> Result<Vec<PathBuf>, Error> {
+    check_data_set_name(repo, revision)?;
+    let place = Wanted {
+        kind: DATA_SET,
+        repo,
+        revision: revision.unwrap_or(DEFAULT_REVISION),
+    };
+    let files = data_set(&place, wanted)?;
+    if files.is_empty() {
+        return place.refuse("has no file that is asked for; look at the names of its files");
+    }
+    Ok(files)
+}
+
+/// As [`check_name`], for a data set.
+///
+/// # Errors
+/// [`Error::HubName`].
+pub fn check_data_set_name(repo: &str, revision: Option<&str>) -> Result<(), Error> {
+    let revision = revision.unwrap_or(DEFAULT_REVISION);
+    let kind = DATA_SET;
+    Wanted {
+        kind,
+        repo,
+        revision,
+    }
+    .check_name()
 }
 
 /// Checks that a repository's name and revision could name something, without asking anybody.
@@ -26,10 +69,17 @@ pub(crate) fn fetch(repo: &str, revision: Option<&str>) -> Result<PathBuf, Error
 /// [`Error::HubName`], saying what a name looks like.
 pub fn check_name(repo: &str, revision: Option<&str>) -> Result<(), Error> {
     let revision = revision.unwrap_or(DEFAULT_REVISION);
-    Wanted { repo, revision }.check_name()
+    let kind = MODEL;
+    Wanted {
+        kind,
+        repo,
+        revision,
+    }
+    .check_name()
 }
 
 struct Wanted<'a> {
+    kind: &'static str,
     repo: &'a str,
     revision: &'a str,
 }
@@ -37,6 +87,7 @@ struct Wanted<'a> {
 impl Wanted<'_> {
     fn refuse<T>(&self, message: impl Into<String>) -> Result<T, Error> {
         Err(Error::Hub {
+            kind: self.kind,
             repo: self.repo.to_owned(),
             revision: self.revision.to_owned(),
             message: message.into(),
@@ -45,6 +96,7 @@ impl Wanted<'_> {
 
     fn bad_name(&self, message: &'static str) -> Result<(), Error> {
         Err(Error::HubName {
+            kind: self.kind,
             repo: self.repo.to_owned(),
             revision: self.revision.to_owned(),
             message,
@@ -72,6 +124,19 @@ fn fetch_wanted(wanted: &Wanted<'_>) -> Result<PathBuf, Error> {
         "fetching was not compiled in: build with `--features hub`, or download the model and \
          give its folder",
     )
+}
+
+#[cfg(not(feature = "hub"))]
+fn data_set(place: &Wanted<'_>, _: &dyn Fn(&str) -> bool) -> Result<Vec<PathBuf>, Error> {
+    place.refuse(
+        "fetching was not compiled in: build with `--features hub`, or download the data set and \
+         give its folder",
+    )
+}
+
+#[cfg(feature = "hub")]
+fn data_set(place: &Wanted<'_>, wanted: &dyn Fn(&str) -> bool) -> Result<Vec<PathBuf>, Error> {
+    online::data_set(place, wanted, online::cache_from_env(), online::offline())
 }
 
 #[cfg(feature = "hub")]
@@ -137,14 +202,91 @@ mod online {
 
     /// The snapshot folder that a branch, tag or commit stands for.
     fn cached_snapshot(wanted: &Wanted<'_>, cache: &Cache) -> Option<PathBuf> {
-        let name = format!("models--{}", wanted.repo.replace('/', "--"));
-        let folder = cache.path().join(name);
+        let folder = cache.path().join(wanted.repository().folder_name());
         let commit = std::fs::read_to_string(folder.join("refs").join(wanted.revision));
         let commit = commit.map_or(wanted.revision.to_owned(), |c| c.trim().to_owned());
         // A ref holds a commit; anything else must not become a path.
         let plain = !commit.is_empty() && !commit.contains(['/', '\\', '.']);
         let snapshot = folder.join("snapshots").join(commit);
         (plain && snapshot.is_dir()).then_some(snapshot)
+    }
+
+    impl Wanted<'_> {
+        fn repository(&self) -> Repo {
+            let kind = match self.kind {
+                super::DATA_SET => RepoType::Dataset,
+                _ => RepoType::Model,
+            };
+            Repo::with_revision(self.repo.to_owned(), kind, self.revision.to_owned())
+        }
+
+        fn api(&self, cache: &Cache) -> Result<ApiRepo, Error> {
+            let token = cache.token();
+            let api = ApiBuilder::from_env()
+                .with_cache_dir(cache.path().clone())
+                .with_token(std::env::var("HF_TOKEN").ok().or(token))
+                .with_progress(false)
+                .build();
+            match api {
+                Ok(api) => Ok(api.repo(self.repository())),
+                Err(e) => self.refuse(e.to_string()),
+            }
+        }
+    }
+
+    pub(super) fn data_set(
+        place: &Wanted<'_>,
+        wanted: &dyn Fn(&str) -> bool,
+        cache: Cache,
+        offline: bool,
+    ) -> Result<Vec<PathBuf>, Error> {
+        let cached = cached_snapshot(place, &cache).map_or(Vec::new(), |s| files_below(&s));
+        let cached: Vec<_> = cached
+            .into_iter()
+            .filter(|(name, _)| wanted(name))
+            .collect();
+        if offline {
+            return Ok(cached.into_iter().map(|(_, path)| path).collect());
+        }
+        let repo = place.api(&cache)?;
+        let info = match repo.info() {
+            Ok(info) => info,
+            Err(e) => {
+                let held = cached.len();
+                return place.refuse(format!(
+                    "{e}; check the name and the network, or give a local folder; the cache holds {held} of its files, which \
+                     HF_HUB_OFFLINE=1 takes as they are"
+                ));
+            }
+        };
+        let mut names: Vec<String> = info.siblings.into_iter().map(|s| s.rfilename).collect();
+        names.retain(|name| wanted(name));
+        names.sort_unstable();
+        tracing::info!(
+            repo = place.repo,
+            revision = place.revision,
+            files = names.len(),
+            "fetching"
+        );
+        names.iter().map(|name| get(place, &repo, name)).collect()
+    }
+
+    /// Files below a folder with their paths relative to it, in the order of those; what cannot be read is not there.
+    fn files_below(root: &Path) -> Vec<(String, PathBuf)> {
+        let mut found = Vec::new();
+        let mut queue = vec![root.to_owned()];
+        while let Some(folder) = queue.pop() {
+            let entries = std::fs::read_dir(&folder).into_iter().flatten().flatten();
+            for path in entries.map(|entry| entry.path()) {
+                if path.is_dir() {
+                    queue.push(path);
+                } else if let (true, Ok(name)) = (path.is_file(), path.strip_prefix(root)) {
+                    found.push((name.to_string_lossy().replace('\\', "/"), path));
+                }
+            }
+        }
+        found.sort_unstable();
+        found
     }
 
     fn is_complete(snapshot: &Path) -> bool {
@@ -156,20 +298,7 @@ mod online {
     }
 
     fn download(wanted: &Wanted<'_>, cache: Cache) -> Result<PathBuf, Error> {
-        let token = cache.token();
-        let api = ApiBuilder::from_env()
-            .with_cache_dir(cache.path().clone())
-            .with_token(std::env::var("HF_TOKEN").ok().or(token))
-            .with_progress(false)
-            .build();
-        let repo = match api {
-            Ok(api) => api.repo(Repo::with_revision(
-                wanted.repo.to_owned(),
-                RepoType::Model,
-                wanted.revision.to_owned(),
-            )),
-            Err(e) => return wanted.refuse(e.to_string()),
-        };
+        let repo = wanted.api(&cache)?;
         tracing::info!(repo = wanted.repo, revision = wanted.revision, "fetching");
         let mut config = None;
         for name in REQUIRED {
@@ -204,7 +333,43 @@ mod online {
         use super::*;
 
         fn wanted<'a>(repo: &'a str, revision: &'a str) -> Wanted<'a> {
-            Wanted { repo, revision }
+            Wanted {
+                kind: super::super::MODEL,
+                repo,
+                revision,
+            }
+        }
+
+        #[test]
+        fn files_of_a_data_set_are_found_in_the_cache() {
+            let root = tempfile::tempdir().unwrap();
+            let folder = root.path().join("datasets--org--sentences");
+            let data = folder.join("snapshots/abc123/data");
+            std::fs::create_dir_all(&data).unwrap();
+            std::fs::create_dir_all(folder.join("refs")).unwrap();
+            std::fs::write(folder.join("refs/main"), "abc123").unwrap();
+            for name in ["train-1.parquet", "train-0.parquet", "README.md"] {
+                std::fs::write(data.join(name), "").unwrap();
+            }
+            let place = Wanted {
+                kind: super::super::DATA_SET,
+                repo: "org/sentences",
+                revision: "main",
+            };
+            let cache = || Cache::new(root.path().to_owned());
+            let wanted = |name: &str| name.ends_with(".parquet");
+            let found = data_set(&place, &wanted, cache(), true).unwrap();
+            let expected = ["train-0.parquet", "train-1.parquet"].map(|name| data.join(name));
+            assert_eq!(found, expected);
+            let of_model = Wanted {
+                kind: super::super::MODEL,
+                ..place
+            };
+            assert!(
+                data_set(&of_model, &wanted, cache(), true)
+                    .unwrap()
+                    .is_empty()
+            );
         }
 
         /// A cache with one complete snapshot, reachable as branch `main`.

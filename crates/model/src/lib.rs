@@ -70,7 +70,7 @@ pub use config::{LlamaConfig, RopeScaling};
 pub use cpu::{CpuModel, load_cpu};
 pub use device::{device, is_cpu};
 pub use error::Error;
-pub use hub::check_name as check_hub_name;
+pub use hub::{check_data_set_name, check_name as check_hub_name, data_set_files};
 pub use llama::Llama;
 pub use packing::Packing;
 pub use rope::{Rope, rope_tables};

@@ -34,6 +34,21 @@ pub(crate) fn sentences(answer: &str, language: Language, kept: &[Draft]) -> Vec
     drafts
 }
 
+/// The sentences of an answer whose markers were taken off already, as the authors keep them: every line with a bracketed
+/// piece; beside them the number of other lines that are not blank.
+pub(crate) fn bracketed_lines(answer: &str, language: Language) -> (Vec<Draft>, usize) {
+    let lines = answer.lines().filter(|line| !line.trim().is_empty());
+    let (mut drafts, mut without) = (Vec::new(), 0);
+    for line in lines {
+        let sentence = after_marker(line, language).unwrap_or(line);
+        match Draft::from_bracketed(sentence, language).and_then(tidy) {
+            Some(draft) => drafts.push(draft),
+            None => without += 1,
+        }
+    }
+    (drafts, without)
+}
+
 /// What stands behind the marker, if the line has one: `example:`, `- Example 2:`, `**Example:**`.
 fn after_marker(line: &str, language: Language) -> Option<&str> {
     let decoration =

@@ -5,8 +5,8 @@
 //! concept and every mention. Human text reaches a generator only as [`TrainSentences`], which hold nothing but the
 //! training split.
 //!
-//! Two generators: [`transplant::Transplant`] puts names into human sentences, without a language model; [`OpenAi`] asks a
-//! server for sentences ([`Prompts`]) and keeps every answer in a ledger.
+//! Generators: [`transplant::Transplant`] puts names into human sentences, without a language model; [`OpenAi`] asks a
+//! server for sentences ([`Prompts`]) and keeps every answer in a ledger. [`import`] takes in what others generated.
 //!
 //! # Cost
 //! Transplanting three sentences for each of MEDIC's 11,915 concepts takes about two seconds, of which one is
@@ -28,6 +28,7 @@ mod contexts;
 mod error;
 mod export;
 mod generator;
+pub mod import;
 mod openai;
 mod prompt;
 pub mod quality;

@@ -5,10 +5,11 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 use syncabel_corpus::{Corpus, Document, Gold, Mention, Origin};
-use syncabel_kb::Kb;
+use syncabel_kb::{ConceptId, GroupId, Kb};
 
 use crate::contexts::{ContextCounts, TrainSentences};
 use crate::generator::{Batch, Draft, Failure, Generator, Task};
+use crate::import::ImportCounts;
 use crate::transplant::Operation;
 use crate::{Error, Selection};
 
@@ -63,6 +64,9 @@ pub struct SynthReport {
     pub contexts: ContextCounts,
     /// One line per mention.
     pub records: Vec<MentionRecord>,
+    /// What the import of a corpus left out or changed; `None` for what was generated here.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub import: Option<ImportCounts>,
 }
 
 /// How far mentions are from the names of their concept, by count.
@@ -74,6 +78,23 @@ pub struct Distance {
     pub case_only: usize,
     /// The mention is no name of the concept.
     pub changed: usize,
+}
+
+impl Distance {
+    /// Counts one mention of a concept.
+    pub(crate) fn add(&mut self, kb: &Kb, concept: ConceptId, group: GroupId, mention: &str) {
+        let folded = mention.to_lowercase();
+        let (mut same, mut same_folded) = (false, false);
+        for name in kb.names_of(concept, group) {
+            same |= name.text == mention;
+            same_folded |= name.text.to_lowercase() == folded;
+        }
+        *(match (same, same_folded) {
+            (true, _) => &mut self.name,
+            (false, true) => &mut self.case_only,
+            (false, false) => &mut self.changed,
+        }) += 1;
+    }
 }
 
 /// A concept without sentences.
@@ -332,7 +353,8 @@ impl<'a> Writer<'a> {
         context: Option<String>,
     ) {
         for (mention, (source_name, operations)) in document.mentions.iter().zip(story) {
-            self.measure(task, &mention.text);
+            let distance = &mut self.report.distance;
+            distance.add(self.kb, task.concept, task.group, &mention.text);
             for operation in &operations {
                 *self.report.operations.entry(*operation).or_default() += 1;
             }
@@ -352,21 +374,6 @@ impl<'a> Writer<'a> {
         }
     }
 
-    fn measure(&mut self, task: &Task, mention: &str) {
-        let folded = mention.to_lowercase();
-        let (mut same, mut same_folded) = (false, false);
-        for name in self.kb.names_of(task.concept, task.group) {
-            same |= name.text == mention;
-            same_folded |= name.text.to_lowercase() == folded;
-        }
-        let distance = &mut self.report.distance;
-        *(match (same, same_folded) {
-            (true, _) => &mut distance.name,
-            (false, true) => &mut distance.case_only,
-            (false, false) => &mut distance.changed,
-        }) += 1;
-    }
-
     fn finish(mut self, concepts: usize, contexts: ContextCounts) -> SynthReport {
         self.report.concepts = concepts;
         self.report.contexts = contexts;
@@ -383,11 +390,14 @@ impl fmt::Display for SynthReport {
             "{}: {} sentences for {} concepts",
             self.generator, self.sentences, self.concepts
         )?;
-        writeln!(
-            f,
-            "{} human documents used, the busiest {} times",
-            self.contexts_used, self.most_used_context
-        )?;
+        match &self.import {
+            Some(counts) => counts.fmt(f)?,
+            None => writeln!(
+                f,
+                "{} human documents used, the busiest {} times",
+                self.contexts_used, self.most_used_context
+            )?,
+        }
         let share = |count: usize| count as f64 * 100.0 / self.mentions.max(1) as f64;
         let Distance {
             name,

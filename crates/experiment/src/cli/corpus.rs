@@ -25,7 +25,7 @@ pub(super) struct StatsArgs {
     /// Corpus files.
     #[arg(required = true)]
     files: Vec<PathBuf>,
-    /// pubtator, jsonl, bigbio, spaccc or quaero; guessed from name and first line where left out.
+    /// pubtator, jsonl, bigbio, spaccc, quaero or parquet; guessed from name and first line where left out.
     #[arg(long)]
     format: Option<String>,
     /// What `|` and `+` mean in PubTator files: explicit, ncbi_disease or bc5cdr.
@@ -90,7 +90,7 @@ fn convert(args: ConvertArgs) -> Result<()> {
         args.rules.as_deref(),
         args.language.as_deref(),
     )?;
-    syncabel_corpus::write(&corpus, &args.output, to)?;
+    crate::corpus_file::write(&corpus, &args.output, to)?;
     eprintln!(
         "wrote {} documents to {}",
         corpus.documents.len(),

@@ -56,7 +56,7 @@ pub(super) fn read_corpus(
         language,
         ..ReadOptions::default()
     };
-    Ok(syncabel_corpus::read(path, format, &options)?.0)
+    Ok(crate::corpus_file::read(path, format, &options)?.0)
 }
 
 /// The format that was named, or the one that the file name suggests.
@@ -67,7 +67,7 @@ pub(super) fn corpus_format(path: &Path, format: Option<&str>) -> Result<CorpusF
     match format {
         Some(name) => Ok(CorpusFormat::from_str(name)?),
         None => CorpusFormat::detect(path).ok_or_else(|| {
-            let message = "cannot tell the corpus format from the file name; name it: pubtator, jsonl, bigbio, spaccc or quaero";
+            let message = "cannot tell the corpus format from the file name; name it: pubtator, jsonl, bigbio, spaccc, quaero or parquet";
             BadInput(format!("{}: {message}", path.display())).into()
         }),
     }

@@ -45,7 +45,7 @@ enum Command {
     #[command(subcommand)]
     Corpus(corpus::Command),
     /// Make a synthetic corpus for a KB.
-    Synth(synth::Args),
+    Synth(Box<synth::Args>),
     /// Run an experiment file up to its trained checkpoint.
     Train(train::Args),
     /// Link mentions to concepts.
@@ -75,7 +75,7 @@ impl Cli {
             Command::Run(args) => run::run(args),
             Command::Kb(command) => kb::run(command),
             Command::Corpus(command) => corpus::run(command),
-            Command::Synth(args) => synth::run(args),
+            Command::Synth(args) => synth::run(*args),
             Command::Train(args) => train::run(args),
             Command::Link(args) => link::run(args),
             Command::Calibrate(args) => calibrate::run(args),

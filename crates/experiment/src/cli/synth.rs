@@ -2,22 +2,29 @@
 
 use super::io::{corpus_format, read_corpus};
 use super::models::LocalArgs;
-use crate::config::{ConceptChoice, CorpusConfig, ExperimentFile};
+use crate::config::{ConceptChoice, CorpusConfig, CorpusFile, ExperimentFile, LinkConfig};
+use crate::corpus_file::Writer;
 use crate::error::BadInput;
+use crate::import::{self, ImportSynth, Source};
+use crate::marking;
 use crate::pipeline::{CellRun, Folders};
+use crate::round_trip::{self, RoundTrip};
 use crate::stage::write_atomically;
 use crate::synthesis::{FilterChoice, Made, Material, ModelSynth};
 use anyhow::{Context, Result};
 use serde::Serialize;
 use std::path::{Path, PathBuf};
 use syncabel_corpus::marked::GroupRule;
-use syncabel_corpus::{Corpus, CorpusFormat, Language, Split, jsonl};
+use syncabel_corpus::{Corpus, CorpusFormat, Language, Split};
+use syncabel_decode::{LinkModel, Trie};
 use syncabel_kb::Kb;
 use syncabel_llm::{ChatBackend, Ledger, Limits, OpenAiConfig, RunOptions, Sampling, Totals};
+use syncabel_model::ModelSource;
+use syncabel_synth::quality::FilterReport;
 use syncabel_synth::{ModelOptions, Plan, PromptOptions};
 
 /// Makes synthetic sentences for the concepts of a KB: by transplanting names into human training sentences, or with a
-/// language model, behind an OpenAI-compatible server or in this process.
+/// language model, behind an OpenAI-compatible server or in this process; or takes in a corpus that others generated.
 ///
 /// Documents of a validation or test split are refused. A generation by a language model that was interrupted goes on
 /// where it was when the same command is given again; nothing is asked twice.
@@ -103,6 +110,28 @@ struct Make {
     /// Quality filters: none or all. An experiment file can choose and tune each.
     #[arg(long, default_value = "none", value_parser = ["none", "all"])]
     filters: String,
+    /// Filter once more with a linker: the folder of a checkpoint that was trained on human data alone must rank the
+    /// concept of every mention among the first `--round-trip-top-k`.
+    #[arg(long, value_name = "CHECKPOINT")]
+    round_trip_model: Option<PathBuf>,
+    /// See `--round-trip-model`.
+    #[arg(
+        long,
+        value_name = "K",
+        default_value_t = 5,
+        requires = "round_trip_model"
+    )]
+    round_trip_top_k: usize,
+    /// Generate nothing; take in a corpus that others generated: BigBio JSON, JSON Lines or Parquet, a file or a folder of them. May
+    /// be repeated.
+    #[arg(long, value_name = "PATH", conflicts_with = "url")]
+    import: Vec<PathBuf>,
+    /// The same from a data set of the Hugging Face Hub: owner/name or owner/name@revision.
+    #[arg(long, value_name = "NAME", conflicts_with = "url")]
+    import_hub: Option<String>,
+    /// Of the files in folders and data sets, take in only those whose path there contains this.
+    #[arg(long, value_name = "TEXT")]
+    include: Option<String>,
     /// Human corpus that sentences are compared with by the filters, beside the training corpus (validation, test). May be
     /// repeated; nothing of it gets into a prompt.
     #[arg(long, value_name = "CORPUS")]
@@ -180,7 +209,7 @@ struct Status {
 struct Export {
     /// Folder of the ledger.
     ledger: PathBuf,
-    /// Corpus file to write; its name tells the format (.jsonl, .json for BigBio, .pubtator).
+    /// Corpus file to write; its name tells the format (.jsonl, .json for BigBio, .pubtator, .parquet).
     #[arg(long)]
     out: PathBuf,
 }
@@ -266,16 +295,88 @@ fn make(args: &Make) -> Result<()> {
     } else {
         &lines
     };
-    let made = match args.server.chosen(args, &concepts, &filters)? {
+    let mut made = match args.server.chosen(args, &concepts, &filters)? {
         Some((synth, backend, ledger)) => {
             material.written(&synth, &*backend, ledger, false, out)?
         }
-        None => material.transplant(args.per_concept, &concepts, None, &filters.0, out)?,
+        None if args.import.is_empty() && args.import_hub.is_none() => {
+            material.transplant(args.per_concept, &concepts, None, &filters.0, out)?
+        }
+        None => import::make(&material, &sources(args)?, &filters.0, out)?,
     };
-    convert(out, path, format)?;
+    if let Some(checkpoint) = &args.round_trip_model {
+        made.filters = by_round_trip(args, &kb, checkpoint, made.filters, out)?;
+    }
     write_reports(args, &made)?;
     eprint!("{}{}", made.report, made.filters);
-    Ok(())
+    if made.filters.kept == 0 && made.report.sentences > 0 {
+        let why = match &args.report {
+            Some(report) => format!("{} has samples of what each rejected", report.display()),
+            None => "`--report` keeps samples of what each rejects".to_owned(),
+        };
+        std::fs::remove_file(out).with_context(|| format!("cannot remove {}", out.display()))?;
+        return Err(BadInput(format!("no sentence passed the filters; {why}")).into());
+    }
+    convert(out, path, format)
+}
+
+/// The files that `--import` and `--import-hub` name.
+fn sources(args: &Make) -> Result<Vec<Source>> {
+    let mut sources = Vec::new();
+    for path in &args.import {
+        for file in import::files_at(path, args.include.as_deref().unwrap_or_default())? {
+            sources.push(Source::new(file, CorpusFile::plain())?);
+        }
+    }
+    let hub = ImportSynth {
+        hub: args.import_hub.clone(),
+        include: args.include.clone(),
+        ..ImportSynth::default()
+    };
+    sources.extend(hub.hub_sources()?);
+    Ok(sources)
+}
+
+/// Filters the corpus in `out` with a trained linker.
+fn by_round_trip(
+    args: &Make,
+    kb: &Kb,
+    checkpoint: &Path,
+    report: FilterReport,
+    out: &Path,
+) -> Result<FilterReport> {
+    let top_k = args.round_trip_top_k;
+    if top_k == 0 {
+        return Err(BadInput("`--round-trip-top-k` is 0; say at least 1".into()).into());
+    }
+    if !checkpoint.is_dir() {
+        let message =
+            "no such folder; `syncabel train` prints the folder of the checkpoint it leaves";
+        return Err(BadInput(format!("{}: {message}", checkpoint.display())).into());
+    }
+    let marking = marking::read(checkpoint)?.unwrap_or_default();
+    let source = ModelSource::Folder(checkpoint.to_owned());
+    let link = round_trip::link_config(&LinkConfig::default(), top_k);
+    let mut model = LinkModel::load(&source, "auto", link.precision.into())?;
+    let trie = Trie::for_tokenizer(kb, model.tokenizer())?;
+    let linker = RoundTrip {
+        kb,
+        trie: &trie,
+        model: &mut model,
+        marking: &marking,
+        link: link.options(),
+        top_k,
+    };
+    let before = out.with_extension("synth-unfiltered.jsonl");
+    let ranks = out.with_extension("synth-ranks.jsonl");
+    std::fs::rename(out, &before).with_context(|| format!("cannot rename {}", out.display()))?;
+    // Those of an interrupted run may be of other sentences.
+    let _ = std::fs::remove_file(&ranks);
+    let report = linker.filter(&before, report, &ranks, out)?;
+    for file in [before, ranks] {
+        std::fs::remove_file(&file).with_context(|| format!("cannot remove {}", file.display()))?;
+    }
+    Ok(report)
 }
 
 fn training_corpus(args: &Make) -> Result<Corpus> {
@@ -381,13 +482,23 @@ impl ServerArgs {
     }
 }
 
+/// Keeps the error of a writer for who started it, and stops the one who feeds it.
+fn stopped(kept: &mut Option<anyhow::Error>, error: anyhow::Error) -> syncabel_synth::Error {
+    let reason = error.to_string();
+    *kept = Some(error);
+    syncabel_synth::Error::Stopped {
+        generator: "export".to_owned(),
+        reason,
+    }
+}
+
 /// Turns a file in our own format into one of another format, and removes it.
 fn convert(lines: &Path, out: &Path, format: CorpusFormat) -> Result<()> {
     if format == CorpusFormat::Jsonl {
         return Ok(());
     }
     let (corpus, _) = syncabel_corpus::read(lines, CorpusFormat::Jsonl, &Default::default())?;
-    syncabel_corpus::write(&corpus, out, format)?;
+    crate::corpus_file::write(&corpus, out, format)?;
     std::fs::remove_file(lines).with_context(|| format!("cannot remove {}", lines.display()))
 }
 
@@ -500,15 +611,25 @@ impl Standing {
 fn export(args: &Export) -> Result<()> {
     let format = corpus_format(&args.out, None)?;
     let lines = args.out.with_extension("synth-partial.jsonl");
-    let out = if format == CorpusFormat::Jsonl {
+    let out = if Writer::streams(format) {
         &args.out
     } else {
         &lines
     };
-    let mut file = jsonl::Writer::create(out)?;
-    let found = syncabel_synth::export(&args.ledger, &mut |document| Ok(file.write(&document)?))?;
+    let mut file = Writer::create(out, format)?;
+    let mut unwritten = None;
+    let found = syncabel_synth::export(&args.ledger, &mut |document| {
+        file.write(&document)
+            .map_err(|error| stopped(&mut unwritten, error))
+    });
+    let found = match unwritten {
+        Some(error) => return Err(error),
+        None => found?,
+    };
     file.finish()?;
-    convert(out, &args.out, format)?;
+    if !Writer::streams(format) {
+        convert(out, &args.out, format)?;
+    }
     eprintln!(
         "{} sentences for {} concepts; {} failed, {} pending",
         found.sentences,

@@ -69,7 +69,7 @@ impl TrainingArgs {
         };
         let read = |path: &PathBuf| -> Result<Vec<Mention>> {
             let (corpus, report) =
-                syncabel_corpus::read(path, corpus_format(path, None)?, &options)?;
+                crate::corpus_file::read(path, corpus_format(path, None)?, &options)?;
             tracing::info!(file = %path.display(), %report, "read");
             let of_test =
                 |d: &&syncabel_corpus::Document| d.split == Some(syncabel_corpus::Split::Test);

@@ -45,9 +45,15 @@ impl Sandbox {
 
     /// `syncabel ARGS` in the sandbox's folder.
     pub(crate) fn run(&self, args: &[&str]) -> Output {
+        self.run_with(args, &[])
+    }
+
+    /// The same with environment variables.
+    pub(crate) fn run_with(&self, args: &[&str], variables: &[(&str, &str)]) -> Output {
         let output = Command::cargo_bin("syncabel")
             .unwrap()
             .current_dir(self.dir.path())
+            .envs(variables.iter().copied())
             .args(args)
             .output()
             .unwrap();

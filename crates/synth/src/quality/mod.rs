@@ -1,7 +1,8 @@
 //! How good is a synthetic sentence? Filters by name, each of which can be switched on and tuned, with counts and samples.
 //!
 //! A sentence is dropped if any filter that is on rejects it. Every filter looks at every sentence, so the counts do not depend
-//! on an order of filters; sentences that were dropped are not compared with later ones.
+//! on an order of filters; sentences that were dropped are not compared with later ones. `round_trip` alone comes behind the others and
+//! looks at what they kept: it needs a trained linker, which whoever runs it brings along ([`LaterFilter`]).
 //!
 //! # Cost
 //! Bench `synthesis`. In memory stay signatures of 96 bytes and up to twelve table entries a sentence for near-duplicates, a hash a
@@ -25,7 +26,8 @@ use self::similar::{NearDuplicates, Sketch, hash_words, nearness};
 pub(crate) use self::words::words as words_of_text;
 use self::words::{other_language, other_script, words};
 
-/// The filters of an experiment; one that is left out is off. `filters: all` switches on every one of them with its defaults.
+/// The filters of an experiment; one that is left out is off. `filters: all` switches on every one but `round_trip`, with its
+/// defaults; `filters: all_with_round_trip` that one as well.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Filters {
@@ -45,7 +47,33 @@ pub struct Filters {
     pub far_from_names: Option<FarFromNamesFilter>,
     /// The mention is a name of another concept of the group, and none of its own.
     pub other_concept: Option<OtherConceptFilter>,
+    /// A linker trained on human data alone does not find the concept.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub round_trip: Option<RoundTripFilter>,
 }
+
+/// See [`Filters::round_trip`].
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct RoundTripFilter {
+    /// The concept of every mention must be among this many that the linker ranks highest.
+    pub top_k: usize,
+    /// Settings of the linker's training that differ from the experiment's, by their names there (`epochs`).
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    pub train: BTreeMap<String, serde_json::Value>,
+}
+
+impl Default for RoundTripFilter {
+    fn default() -> Self {
+        RoundTripFilter {
+            top_k: 5,
+            train: BTreeMap::new(),
+        }
+    }
+}
+
+/// Name of the filter that needs a trained linker.
+pub const ROUND_TRIP: &str = "round_trip";
 
 macro_rules! switch {
     ($(#[$doc:meta])* $name:ident) => {
@@ -146,7 +174,7 @@ impl Default for FarFromNamesFilter {
 }
 
 impl Filters {
-    /// Every filter with its defaults.
+    /// Every filter that needs no model, with its defaults.
     pub fn all() -> Self {
         Filters {
             mention: Some(MentionFilter::default()),
@@ -157,6 +185,23 @@ impl Filters {
             human_copy: Some(HumanCopyFilter::default()),
             far_from_names: Some(FarFromNamesFilter::default()),
             other_concept: Some(OtherConceptFilter::default()),
+            round_trip: None,
+        }
+    }
+
+    /// Every filter with its defaults.
+    pub fn all_with_round_trip() -> Self {
+        Filters {
+            round_trip: Some(RoundTripFilter::default()),
+            ..Filters::all()
+        }
+    }
+
+    /// The filters that need no model.
+    pub fn without_model(&self) -> Self {
+        Filters {
+            round_trip: None,
+            ..self.clone()
         }
     }
 
@@ -171,6 +216,7 @@ impl Filters {
             ("human_copy", self.human_copy.is_some()),
             ("far_from_names", self.far_from_names.is_some()),
             ("other_concept", self.other_concept.is_some()),
+            (ROUND_TRIP, self.round_trip.is_some()),
         ];
         on.into_iter()
             .filter(|(_, on)| *on)
@@ -425,8 +471,14 @@ impl<'a> Quality<'a> {
             .iter_mut()
             .find(|count| count.name == name);
         let count = count.expect("every filter that is on has a count");
-        count.rejected += 1;
-        count.alone += usize::from(alone);
+        count.add(document, why, alone, &mut self.rng);
+    }
+}
+
+impl FilterCount {
+    fn add(&mut self, document: &Document, why: String, alone: bool, rng: &mut ChaCha8Rng) {
+        self.rejected += 1;
+        self.alone += usize::from(alone);
         let reject = || Reject {
             document: document.id.clone(),
             text: document.text.clone(),
@@ -437,14 +489,49 @@ impl<'a> Quality<'a> {
             why,
         };
         // Reservoir sampling: every reject is as likely as any other to be shown.
-        if count.samples.len() < SAMPLES {
-            count.samples.push(reject());
+        if self.samples.len() < SAMPLES {
+            self.samples.push(reject());
         } else {
-            let at = self.rng.random_range(0..count.rejected);
+            let at = rng.random_range(0..self.rejected);
             if at < SAMPLES {
-                count.samples[at] = reject();
+                self.samples[at] = reject();
             }
         }
+    }
+}
+
+/// A filter behind the others: it looks at what they kept, and somebody else judges.
+#[derive(Debug)]
+pub struct LaterFilter {
+    report: FilterReport,
+    count: FilterCount,
+    rng: ChaCha8Rng,
+}
+
+impl LaterFilter {
+    /// A filter of this name behind those of the report.
+    pub fn new(name: &str, report: FilterReport) -> Self {
+        LaterFilter {
+            report,
+            count: FilterCount {
+                name: name.to_owned(),
+                ..FilterCount::default()
+            },
+            rng: ChaCha8Rng::seed_from_u64(0),
+        }
+    }
+
+    /// Counts a sentence that is rejected for a reason.
+    pub fn reject(&mut self, document: &Document, why: String) {
+        self.report.kept -= 1;
+        // What others rejected never comes here.
+        self.count.add(document, why, true, &mut self.rng);
+    }
+
+    /// What all filters did.
+    pub fn finish(mut self) -> FilterReport {
+        self.report.filters.push(self.count);
+        self.report
     }
 }
 
