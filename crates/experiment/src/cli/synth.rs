@@ -414,6 +414,9 @@ fn concepts(args: &Make) -> Result<ConceptChoice> {
     })
 }
 
+/// A model's settings, what answers for it, and the folder of its ledger.
+type Chosen<'a> = (ModelSynth, Box<dyn ChatBackend>, &'a Path);
+
 impl ServerArgs {
     /// The model that is to write, if one is to.
     fn chosen(
@@ -421,7 +424,7 @@ impl ServerArgs {
         args: &Make,
         concepts: &ConceptChoice,
         filters: &FilterChoice,
-    ) -> Result<Option<(ModelSynth, Box<dyn ChatBackend>, &Path)>> {
+    ) -> Result<Option<Chosen<'_>>> {
         let Some(ledger) = self.ledger.as_deref() else {
             return Ok(None);
         };
