@@ -7,7 +7,7 @@ use crate::synthesis::{FilterChoice, Made, Material};
 use anyhow::{Context, Result};
 use serde::{Deserialize, Serialize};
 use std::path::{Path, PathBuf};
-use syncabel_corpus::{CorpusFormat, Document, jsonl};
+use syncabel_corpus::{Document, jsonl};
 use syncabel_kb::Digest;
 use syncabel_synth::import::Importer;
 use syncabel_synth::quality::{Filters, Quality};
@@ -183,14 +183,6 @@ impl Source {
         let CorpusFile { format, rules, .. } = &self.entry;
         serde_json::json!([self.digest.to_string(), format, rules])
     }
-
-    fn is_parquet(&self) -> bool {
-        let format = self
-            .entry
-            .format
-            .or_else(|| CorpusFormat::detect(&self.path));
-        format == Some(CorpusFormat::Parquet)
-    }
 }
 
 /// Takes the files in, filters what they hold and writes it.
@@ -236,7 +228,10 @@ fn answers(
     sink: &mut syncabel_synth::import::Sink<'_>,
 ) -> Result<bool> {
     use crate::parquet;
-    if !source.is_parquet() {
+    use syncabel_corpus::CorpusFormat;
+    let format = source.entry.format;
+    let format = format.or_else(|| CorpusFormat::detect(&source.path));
+    if format != Some(CorpusFormat::Parquet) {
         return Ok(false);
     }
     let columns = parquet::columns(&source.path)?;

@@ -226,7 +226,7 @@ impl Material<'_> {
         out: &Path,
     ) -> Result<Made> {
         let options = self.options(per_concept, concepts, seed);
-        self.write(&Transplant, &options, filters, out)
+        self.write(&Transplant, &options, &filters.for_transplant(), out)
     }
 
     /// Sentences from a language model; answers are kept in `ledger`. With `wait`, a ledger that another process

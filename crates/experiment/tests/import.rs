@@ -381,3 +381,36 @@ fn a_retry_that_would_not_be_followed_is_refused() {
         .run(&["run", "tiny.yaml"])
         .refused(&["synth.server.retry", "synth.run.retry"]);
 }
+
+#[test]
+fn transplanted_sentences_pass_the_filters_although_they_are_human_ones() {
+    let sandbox = Sandbox::new();
+    let data = common::repository().join("experiments/embedded/data");
+    let path = |name: &str| data.join(name).to_str().unwrap().to_owned();
+    sandbox
+        .run(&["kb", "build", &path("kb.jsonl"), "--out", "embedded.kb"])
+        .ok();
+    let args = [
+        "synth",
+        "--kb",
+        "embedded.kb",
+        "--train",
+        &path("train.jsonl"),
+        "--compare",
+        &path("test.jsonl"),
+        "--out",
+        "out.jsonl",
+        "--sample",
+        "50",
+        "--filters",
+        "all",
+        "--report",
+        "report.json",
+    ];
+    sandbox.run(&args).ok();
+    let report = json(sandbox.path("report.json"));
+    let kept = report["filters"]["kept"].as_u64().unwrap();
+    assert!(kept > 75, "{kept} of 150 kept");
+    let copies = &report["filters"]["copies_by_split"];
+    assert_eq!(copies.as_object().unwrap().len(), 0, "{copies}");
+}

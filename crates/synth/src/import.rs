@@ -378,8 +378,8 @@ mod tests {
         let text = "L'[œdème] 🤒 puis la [goutte]{X} ; la goutte.\n";
         let mentions = vec![
             mention(3, "œdème", "C2"),
-            mention(20, "goutte", "C1"),
-            mention(35, "goutte", "C1"),
+            mention(21, "goutte", "C1"),
+            mention(37, "goutte", "C1"),
         ];
         let (documents, report) = import(|importer, sink| {
             importer

@@ -146,7 +146,8 @@ impl Default for NearDuplicateFilter {
 pub struct HumanCopyFilter {
     /// Words in a row that must not be shared; a human sentence that is shorter must not be repeated whole.
     pub words: usize,
-    /// Splits that are looked at. Leave `train` out for `transplant`, whose sentences are human ones.
+    /// Splits that are looked at. Left at its default, `train` is not among them for `transplant`, whose sentences are human
+    /// training sentences.
     pub splits: Vec<Split>,
 }
 
@@ -195,6 +196,18 @@ impl Filters {
             round_trip: Some(RoundTripFilter::default()),
             ..Filters::all()
         }
+    }
+
+    /// The filters for a generator that writes names into human training sentences: `human_copy` with its default splits
+    /// would reject them all, and looks at validation and test only.
+    pub fn for_transplant(&self) -> Self {
+        let mut filters = self.clone();
+        if let Some(copy) = &mut filters.human_copy
+            && copy.splits == HumanCopyFilter::default().splits
+        {
+            copy.splits.retain(|split| *split != Split::Train);
+        }
+        filters
     }
 
     /// The filters that need no model.
