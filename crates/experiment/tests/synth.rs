@@ -203,6 +203,7 @@ fn a_real_model_writes_sentences() {
         "SmolLM2-135M-Instruct.Q4_1",
         "--ledger",
         "ledger",
+        "--turns",
         "--in-flight",
         "1",
         "--timeout",

@@ -6,6 +6,7 @@ use std::fs;
 
 use common::{contexts, kb};
 use syncabel_corpus::Language;
+use syncabel_llm::Role;
 use syncabel_synth::{Batch, PromptOptions, Prompts, Task};
 
 fn prompt(language: Language, options: &PromptOptions, code: &str, kept: &[&str]) -> String {
@@ -107,4 +108,45 @@ fn contradicting_lengths_are_refused() {
         message.contains("`min_words` 40 and `max_words` 30"),
         "{message}"
     );
+}
+
+#[test]
+fn human_sentences_become_earlier_answers() {
+    let options = PromptOptions {
+        turns: true,
+        ..PromptOptions::default()
+    };
+    let (kb, prompts) = (kb(), Prompts::new(Language::En, &options).unwrap());
+    let contexts = contexts(&kb);
+    let concept = kb.resolve("D006073").unwrap();
+    let group = kb.concept(concept).groups().next().unwrap();
+    let task = Task { concept, group };
+    let batch = Batch {
+        kb: &kb,
+        contexts: &contexts,
+        tasks: &[task],
+        sentences_per_concept: 3,
+        seed: 1,
+    };
+    let messages = prompts.conversation(&batch, &task, 3, &[]).unwrap();
+    let shown = batch.examples(&task, options.examples);
+    let single: Vec<_> = shown.iter().filter(|sentence| sentence.single).collect();
+    assert!(!single.is_empty());
+    assert_eq!(messages.len(), 2 + 2 * single.len());
+    for (turn, sentence) in messages[1..].as_chunks::<2>().0.iter().zip(single) {
+        let [question, answer] = turn;
+        assert_eq!((question.role, answer.role), (Role::User, Role::Assistant));
+        let about = format!("Code: {}\n", sentence.codes[0]);
+        assert!(question.content.contains(&about), "{}", question.content);
+        assert!(question.content.ends_with("Write 1 sentence."));
+        let mention = format!("[{}]", sentence.surface);
+        assert!(answer.content.starts_with("example: "));
+        assert!(answer.content.contains(&mention), "{}", answer.content);
+    }
+    let last = messages.last().unwrap();
+    assert!(
+        last.content.starts_with("Code: D006073"),
+        "no list before it"
+    );
+    assert!(last.content.ends_with("Write 3 sentences."));
 }

@@ -164,6 +164,9 @@ struct ServerArgs {
     /// Language of prompt and sentences: en, fr, es or de.
     #[arg(long, default_value = "en")]
     language: Language,
+    /// Show the human sentences as earlier answers instead of a list: small models follow a format that they see themselves use.
+    #[arg(long, requires = "ledger")]
+    turns: bool,
     /// What the sentences should read like: abstract, note, or a description.
     #[arg(long, default_value = "abstract")]
     style: String,
@@ -468,6 +471,7 @@ impl ServerArgs {
             max_answers: options.max_answers,
             prompt: PromptOptions {
                 style: self.style.clone(),
+                turns: self.turns,
                 ..PromptOptions::default()
             },
             run: RunOptions {
