@@ -103,25 +103,23 @@ fn synth(config: &Experiment) -> Check {
             "is 0; say how many sentences each concept gets, at least 1",
         );
     }
-    if let SynthConfig::Openai(model) | SynthConfig::Local(model) = synth {
-        let local = matches!(synth, SynthConfig::Local(_));
-        let (generator, here, there) = if local {
-            ("local", "synth.local", "synth.server")
-        } else {
-            ("openai", "synth.server", "synth.local")
-        };
-        let (needed, other) = if local {
-            (model.local.is_some(), model.server.is_some())
-        } else {
-            (model.server.is_some(), model.local.is_some())
-        };
-        ensure(needed, here, "is missing; the generator needs it")?;
-        if other {
-            return refuse(
-                there,
-                format!("is of no use to the generator `{generator}`"),
-            );
+    match synth {
+        SynthConfig::Openai(model) => {
+            ensure(model.server.is_some(), "synth.server", NEEDED)?;
+            ensure(model.local.is_none(), "synth.local", NO_USE)?;
+            let run = model.run.retry;
+            let server = model.server.as_ref().map_or(run, |server| server.retry);
+            ensure(
+                server == RetryPolicy::default() || server == run,
+                "synth.server.retry",
+                "has no effect here: requests are repeated by the run, over all that are in flight; set `synth.run.retry` instead",
+            )?;
         }
+        SynthConfig::Local(model) => {
+            ensure(model.local.is_some(), "synth.local", NEEDED)?;
+            ensure(model.server.is_none(), "synth.server", NO_USE)?;
+        }
+        SynthConfig::Transplant { .. } | SynthConfig::Import(_) => {}
     }
     if let SynthConfig::Import(import) = synth {
         ensure(
@@ -134,18 +132,13 @@ fn synth(config: &Experiment) -> Check {
                 .or_else(|e| refuse("synth.hub", e.to_string()))?;
         }
     }
-    round_trip(config, synth.filters())?;
-    if let SynthConfig::Openai(openai) = synth {
-        let run = openai.run.retry;
-        let server = openai.server.as_ref().map_or(run, |server| server.retry);
-        ensure(
-            server == RetryPolicy::default() || server == run,
-            "synth.server.retry",
-            "has no effect here: requests are repeated by the run, over all that are in flight; set `synth.run.retry` instead",
-        )?;
-    }
-    Ok(())
+    round_trip(config, synth.filters())
 }
+
+const NEEDED: &str =
+    "is missing, and this generator writes with it; see `experiments/embedded/language_model.yaml`";
+
+const NO_USE: &str = "is of no use to this generator; `openai` needs `server`, `local` needs `local`: leave the other out";
 
 fn round_trip(config: &Experiment, filters: &Filters) -> Check {
     let Some(filter) = &filters.round_trip else {

@@ -2,7 +2,7 @@
 
 mod common;
 
-use common::{NOTES, Sandbox, TERMS};
+use common::Sandbox;
 use std::path::PathBuf;
 
 const EXPERIMENT: &str = "name: tiny
@@ -27,15 +27,7 @@ const LATE: &str = r#"{"id": "0", "document_id": "0_0", "passages": [{"id": "t",
 "#;
 
 fn sandbox(synth: &str) -> Sandbox {
-    let sandbox = Sandbox::new();
-    sandbox.write("terms.tsv", TERMS);
-    sandbox.write("notes.jsonl", NOTES);
-    sandbox.write(
-        "test.jsonl",
-        NOTES.replace("\"n1", "\"t1").replace("\"n2", "\"t2"),
-    );
-    sandbox.write("tiny.yaml", EXPERIMENT.replace("SYNTH", synth));
-    sandbox
+    Sandbox::with_experiment(&EXPERIMENT.replace("SYNTH", synth))
 }
 
 /// The folders of a stage, sorted.
@@ -170,9 +162,7 @@ fn the_authors_table_is_imported_from_the_cache_of_the_hub() {
     );
 
     // The same through the command line, with Parquet to come out.
-    sandbox
-        .run(&["kb", "build", "terms.tsv", "--out", "terms.kb"])
-        .ok();
+    sandbox.build_terms();
     let fixed = [
         "synth",
         "--kb",
@@ -333,9 +323,7 @@ fn round_trip_keeps_what_a_linker_trained_on_human_data_finds() {
         .as_str()
         .unwrap()
         .to_owned();
-    sandbox
-        .run(&["kb", "build", "terms.tsv", "--out", "terms.kb"])
-        .ok();
+    sandbox.build_terms();
     let fixed = [
         "synth",
         "--kb",

@@ -2,7 +2,7 @@
 
 mod common;
 
-use common::{NOTES, Sandbox, TERMS, repository};
+use common::{Sandbox, repository};
 use std::path::Path;
 use syncabel_experiment::config::{LinkPrecision, ScratchConfig};
 use syncabel_experiment::local::LocalChat;
@@ -106,12 +106,7 @@ fn a_stop_ends_an_answer_and_what_does_not_fit_is_refused() {
 
 #[test]
 fn synth_runs_a_model_without_a_server() {
-    let sandbox = Sandbox::new();
-    sandbox.write("terms.tsv", TERMS);
-    sandbox.write("train.jsonl", NOTES);
-    sandbox
-        .run(&["kb", "build", "terms.tsv", "--out", "terms.kb"])
-        .ok();
+    let sandbox = Sandbox::with_terms();
     std::fs::create_dir(sandbox.path("tiny")).unwrap();
     tiny(&sandbox.path("tiny"));
     let synth = |model: &str| {
@@ -138,7 +133,7 @@ fn synth_runs_a_model_without_a_server() {
         run.stderr
     );
     std::fs::remove_file(sandbox.path("tiny/chat_template.jinja")).unwrap();
-    synth("tiny").refused(&["chat_template.jinja", "base models have none"]);
+    synth("tiny").refused(&["chat_template.jinja", "instruction-tuned"]);
     synth("nowhere").refused(&["nowhere", "neither a folder"]);
 }
 

@@ -2,7 +2,7 @@
 
 mod common;
 
-use common::{NOTES, Sandbox, TERMS};
+use common::{Sandbox, TERMS};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
@@ -19,15 +19,7 @@ link: {beams: 3}
 ";
 
 fn sandbox() -> Sandbox {
-    let sandbox = Sandbox::new();
-    sandbox.write("terms.tsv", TERMS);
-    sandbox.write("notes.jsonl", NOTES);
-    sandbox.write(
-        "test.jsonl",
-        NOTES.replace("\"n1", "\"t1").replace("\"n2", "\"t2"),
-    );
-    sandbox.write("tiny.yaml", EXPERIMENT);
-    sandbox
+    Sandbox::with_experiment(EXPERIMENT)
 }
 
 /// Files of this name below a folder, sorted.
@@ -225,9 +217,7 @@ fn blake3_of(path: &Path) -> String {
 #[test]
 fn the_commands_work_together() {
     let sandbox = sandbox();
-    sandbox
-        .run(&["kb", "build", "terms.tsv", "--out", "terms.kb"])
-        .ok();
+    sandbox.build_terms();
     assert!(
         sandbox
             .run(&["kb", "inspect", "terms.kb"])

@@ -2,7 +2,7 @@
 
 mod common;
 
-use common::{NOTES, Sandbox, TERMS, repository};
+use common::{Sandbox, repository};
 use std::net::TcpStream;
 use std::time::Duration;
 use syncabel_llm::ChatRequest;
@@ -27,16 +27,6 @@ fn obey(request: &ChatRequest) -> String {
     (0..count).map(sentence).collect()
 }
 
-fn sandbox() -> Sandbox {
-    let sandbox = Sandbox::new();
-    sandbox.write("terms.tsv", TERMS);
-    sandbox.write("train.jsonl", NOTES);
-    sandbox
-        .run(&["kb", "build", "terms.tsv", "--out", "terms.kb"])
-        .ok();
-    sandbox
-}
-
 const MAKE: [&str; 7] = [
     "synth",
     "--kb",
@@ -53,7 +43,7 @@ fn make<'a>(extra: &[&'a str]) -> Vec<&'a str> {
 
 #[test]
 fn generate_ask_how_far_and_export() {
-    let sandbox = sandbox();
+    let sandbox = Sandbox::with_terms();
     let mut faults = Faults::all(0.3, 5);
     faults.late = Duration::from_millis(4_500);
     let server = FaultServer::start(faults, Duration::ZERO, obey);
@@ -141,7 +131,7 @@ fn generate_ask_how_far_and_export() {
 
 #[test]
 fn wrong_use_is_refused_with_the_way_out() {
-    let sandbox = sandbox();
+    let sandbox = Sandbox::with_terms();
     sandbox
         .run(&["synth", "status", "nowhere"])
         .refused(&["nowhere"]);
@@ -161,11 +151,40 @@ fn wrong_use_is_refused_with_the_way_out() {
     sandbox
         .run(&make(&keyed))
         .refused(&["SYNCABEL_NO_SUCH_KEY"]);
+    sandbox.run(&make(&["--model", "m"])).refused(&["--ledger"]);
+    sandbox
+        .run(&make(&["--ledger", "l", "--local", "m", "--import", "set"]))
+        .refused(&["--import", "--local"]);
     let ledger = syncabel_llm::Ledger::open(&sandbox.path("ledger"), "synth").unwrap();
     sandbox
         .run(&make(&with("http://127.0.0.1:1/v1")))
         .refused(&["in use by process", "use another folder"]);
     drop(ledger);
+}
+
+#[test]
+fn a_model_that_writes_nothing_is_an_error_and_leaves_no_corpus() {
+    let sandbox = Sandbox::with_terms();
+    let server = FaultServer::start(Faults::none(), Duration::ZERO, |_| "I cannot.".to_owned());
+    let model = [
+        "--url",
+        server.url(),
+        "--model",
+        "m",
+        "--ledger",
+        "ledger",
+        "--report",
+        "report.json",
+    ];
+    sandbox.run(&make(&model)).refused(&[
+        "no sentence was made",
+        "4 concepts failed",
+        "0 of 3 sentences after 5 answers",
+    ]);
+    assert!(!sandbox.path("synthetic.jsonl").exists());
+    let report = std::fs::read_to_string(sandbox.path("report.json")).unwrap();
+    assert!(report.contains("I cannot."), "{report}");
+    assert_eq!(server.served().requests, 4 * 5);
 }
 
 /// The address of `scripts/llama_server.sh start`.

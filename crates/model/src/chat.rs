@@ -53,7 +53,7 @@ impl ChatTemplate {
     /// The template that comes with a model, and the tokens of `tokenizer` that end a turn.
     ///
     /// # Errors
-    /// [`Error::Missing`] for a model without one, [`Error::Malformed`] for one that is no template, errors of the files.
+    /// [`Error::Malformed`] for a model without one or with one that is no template, errors of the files.
     pub fn read(source: &ModelSource, tokenizer: &TextTokenizer) -> Result<Self, Error> {
         let (path, found) = match source {
             ModelSource::Folder(folder) => (folder.clone(), in_folder(folder)?),
@@ -65,12 +65,11 @@ impl ChatTemplate {
             }
         };
         let Some((template, bos)) = found else {
-            return Err(Error::Missing {
-                path: path.join(TEMPLATE_FILE),
-                hint: "a model that is to chat needs its chat template, there, in \
-                       tokenizer_config.json or in a GGUF file's metadata; base models have none"
-                    .to_owned(),
-            });
+            let message = format!(
+                "a model that is to chat needs its chat template (in {TEMPLATE_FILE}, in {TOKENIZER_CONFIG} or in the \
+                 metadata of a GGUF file), and this one has none, as base models; use an instruction-tuned model"
+            );
+            return Err(Error::malformed(&path, message));
         };
         Self::new(template, bos, tokenizer).map_err(|e| Error::malformed(&path, explain(&e)))
     }

@@ -10,7 +10,17 @@ use syncabel_llm::Role;
 use syncabel_synth::{Batch, PromptOptions, Prompts, Task};
 
 fn prompt(language: Language, options: &PromptOptions, code: &str, kept: &[&str]) -> String {
-    let (kb, prompts) = (kb(), Prompts::new(language, options).unwrap());
+    let prompts = Prompts::new(language, options).unwrap();
+    let kept: Vec<String> = kept.iter().map(|&s| s.to_owned()).collect();
+    let user = about(code, |batch, task| {
+        prompts.user(batch, task, 3 - kept.len(), &kept).unwrap()
+    });
+    format!("=== system\n{}\n=== user\n{user}\n", prompts.system())
+}
+
+/// Calls `f` with a batch of one concept that wants three sentences.
+fn about<T>(code: &str, f: impl FnOnce(&Batch<'_>, &Task) -> T) -> T {
+    let kb = kb();
     let contexts = contexts(&kb);
     let concept = kb.resolve(code).unwrap();
     let group = kb.concept(concept).groups().next().unwrap();
@@ -22,9 +32,7 @@ fn prompt(language: Language, options: &PromptOptions, code: &str, kept: &[&str]
         sentences_per_concept: 3,
         seed: 1,
     };
-    let kept: Vec<String> = kept.iter().map(|&s| s.to_owned()).collect();
-    let user = prompts.user(&batch, &task, 3 - kept.len(), &kept).unwrap();
-    format!("=== system\n{}\n=== user\n{user}\n", prompts.system())
+    f(&batch, &task)
 }
 
 #[test]
@@ -116,21 +124,12 @@ fn human_sentences_become_earlier_answers() {
         turns: true,
         ..PromptOptions::default()
     };
-    let (kb, prompts) = (kb(), Prompts::new(Language::En, &options).unwrap());
-    let contexts = contexts(&kb);
-    let concept = kb.resolve("D006073").unwrap();
-    let group = kb.concept(concept).groups().next().unwrap();
-    let task = Task { concept, group };
-    let batch = Batch {
-        kb: &kb,
-        contexts: &contexts,
-        tasks: &[task],
-        sentences_per_concept: 3,
-        seed: 1,
-    };
-    let messages = prompts.conversation(&batch, &task, 3, &[]).unwrap();
-    let shown = batch.examples(&task, options.examples);
-    let single: Vec<_> = shown.iter().filter(|sentence| sentence.single).collect();
+    let prompts = Prompts::new(Language::En, &options).unwrap();
+    let (messages, single) = about("D006073", |batch, task| {
+        let shown = batch.examples(task, options.examples);
+        let single: Vec<_> = shown.into_iter().filter(|s| s.single).cloned().collect();
+        (prompts.conversation(batch, task, 3, &[]).unwrap(), single)
+    });
     assert!(!single.is_empty());
     assert_eq!(messages.len(), 2 + 2 * single.len());
     for (turn, sentence) in messages[1..].as_chunks::<2>().0.iter().zip(single) {

@@ -32,7 +32,7 @@ use syncabel_synth::{ModelOptions, Plan, PromptOptions};
 #[command(
     args_conflicts_with_subcommands = true,
     subcommand_negates_reqs = true,
-    after_help = "Examples:\n  syncabel synth --kb medic.kb --train train.jsonl --out synthetic.jsonl --per-concept 3\n  syncabel synth --kb medic.kb --train train.jsonl --out synthetic.jsonl \\\n      --url http://127.0.0.1:8791/v1 --model SmolLM2-135M-Instruct.Q4_1 --ledger ledger --filters all\n  syncabel synth --kb medic.kb --train train.jsonl --out synthetic.jsonl \\\n      --local SmolLM2-135M-Instruct.Q4_1.gguf --precision bf16 --ledger ledger\n  syncabel synth status ledger\n  syncabel synth export ledger --out synthetic.json"
+    after_help = "Examples:\n  syncabel synth --kb medic.kb --train train.jsonl --out synthetic.jsonl --per-concept 3\n  syncabel synth --kb medic.kb --train train.jsonl --out synthetic.jsonl \\\n      --url http://127.0.0.1:8791/v1 --model SmolLM2-135M-Instruct.Q4_1 --ledger ledger --filters all --turns\n  syncabel synth --kb medic.kb --train train.jsonl --out synthetic.jsonl \\\n      --local SmolLM2-135M-Instruct.Q4_1.gguf --precision bf16 --ledger ledger --turns\n  syncabel synth status ledger\n  syncabel synth export ledger --out synthetic.json"
 )]
 pub(super) struct Args {
     #[command(subcommand)]
@@ -124,10 +124,10 @@ struct Make {
     round_trip_top_k: usize,
     /// Generate nothing; take in a corpus that others generated: BigBio JSON, JSON Lines or Parquet, a file or a folder of them. May
     /// be repeated.
-    #[arg(long, value_name = "PATH", conflicts_with = "url")]
+    #[arg(long, value_name = "PATH", conflicts_with_all = ["url", "local"])]
     import: Vec<PathBuf>,
     /// The same from a data set of the Hugging Face Hub: owner/name or owner/name@revision.
-    #[arg(long, value_name = "NAME", conflicts_with = "url")]
+    #[arg(long, value_name = "NAME", conflicts_with_all = ["url", "local"])]
     import_hub: Option<String>,
     /// Of the files in folders and data sets, take in only those whose path there contains this.
     #[arg(long, value_name = "TEXT")]
@@ -153,7 +153,7 @@ struct ServerArgs {
     local: LocalArgs,
     /// Name of the model, as the server calls it; of a local one, the name under which its answers are kept (that of its file
     /// where left out).
-    #[arg(long)]
+    #[arg(long, requires = "ledger")]
     model: Option<String>,
     /// Folder that keeps every request and answer.
     #[arg(long)]
@@ -312,7 +312,12 @@ fn make(args: &Make) -> Result<()> {
     }
     write_reports(args, &made)?;
     eprint!("{}{}", made.report, made.filters);
-    if made.filters.kept == 0 && made.report.sentences > 0 {
+    if made.report.sentences == 0 {
+        std::fs::remove_file(out).with_context(|| format!("cannot remove {}", out.display()))?;
+        let message = "no sentence was made; the counts above say why, and `--report` keeps the last answer to each concept";
+        return Err(BadInput(message.into()).into());
+    }
+    if made.filters.kept == 0 {
         let why = match &args.report {
             Some(report) => format!("{} has samples of what each rejected", report.display()),
             None => "`--report` keeps samples of what each rejects".to_owned(),

@@ -17,6 +17,34 @@ impl Sandbox {
         }
     }
 
+    /// The terminology as a KB, `terms.kb`, and the notes as `train.jsonl`.
+    pub(crate) fn with_terms() -> Self {
+        let sandbox = Sandbox::new();
+        sandbox.write("terms.tsv", TERMS);
+        sandbox.write("train.jsonl", NOTES);
+        sandbox.build_terms();
+        sandbox
+    }
+
+    /// `tiny.yaml` with what it reads: the terminology, the notes for training and the same ones for testing.
+    pub(crate) fn with_experiment(yaml: &str) -> Self {
+        let sandbox = Sandbox::new();
+        sandbox.write("terms.tsv", TERMS);
+        sandbox.write("notes.jsonl", NOTES);
+        sandbox.write(
+            "test.jsonl",
+            NOTES.replace("\"n1", "\"t1").replace("\"n2", "\"t2"),
+        );
+        sandbox.write("tiny.yaml", yaml);
+        sandbox
+    }
+
+    /// Makes `terms.kb` of `terms.tsv`.
+    pub(crate) fn build_terms(&self) {
+        self.run(&["kb", "build", "terms.tsv", "--out", "terms.kb"])
+            .ok();
+    }
+
     pub(crate) fn path(&self, name: &str) -> PathBuf {
         self.dir.path().join(name)
     }
