@@ -3,9 +3,8 @@
 //! Keys lie so that 16 cells of one dimension are one vector: the scores of a block come without sums across a vector.
 //! All query heads of a group take each vector of keys or values together.
 
-use rayon::prelude::*;
-use syncabel_kernels::multiversion;
 use syncabel_kernels::simd::{exp, max};
+use syncabel_kernels::{multiversion, team};
 
 use crate::Shape;
 use crate::arena::{Arena, CELLS, Window};
@@ -70,7 +69,7 @@ pub(crate) fn attend(
             done += count;
         }
     }
-    tasks.into_par_iter().for_each(|(out, queries, run, from)| {
+    team::for_each_part(tasks, |(out, queries, run, from)| {
         let blocks: Vec<(&[f32], &[f32])> = windows[run]
             .iter()
             .map(|window| arena.layer(window.block, layer))

@@ -3,8 +3,8 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use syncabel_kernels::Write;
-use syncabel_kernels::rows::{Turn, gated, rms_norm, rotate};
+use syncabel_kernels::rows::{Turn, rms_norm, rotate_first};
+use syncabel_kernels::{Write, team};
 
 use crate::arena::{Arena, CELLS, Cell, Seen, Window, seen_behind, windows};
 use crate::attention::{Cache, Rows, attend};
@@ -105,12 +105,9 @@ struct Scratch {
     x: Vec<f32>,
     normed: Vec<f32>,
     scales: Vec<f32>,
-    query_key: Vec<f32>,
-    value: Vec<f32>,
+    query_key_value: Vec<f32>,
     mixed: Vec<f32>,
-    gate: Vec<f32>,
-    up: Vec<f32>,
-    product: Vec<f32>,
+    gated: Vec<f32>,
 }
 
 /// A row of a chunk: its token, where it is, and whether its last state matters.
@@ -167,9 +164,7 @@ impl Engine {
     /// See [`Error`]; all but [`Error::NotFinite`] before anything is read.
     pub fn forward(&mut self, runs: &[Run<'_>]) -> Result<Vec<Scores>, Error> {
         self.check(runs)?;
-        // On a thread of the pool: whoever starts a parallel loop from outside sleeps until it is done, two context
-        // switches a loop, and a pass has hundreds of loops.
-        rayon::scope(|_| self.read(runs))
+        team::gather(|| self.read(runs))
     }
 
     fn read(&mut self, runs: &[Run<'_>]) -> Result<Vec<Scores>, Error> {
@@ -361,7 +356,7 @@ impl Engine {
         let positions: Vec<u32> = rows.iter().map(|row| row.position).collect();
         let mut parts = parts(rows.iter());
         let (query, key) = (shape.query_width(), shape.key_width());
-        let both = query + key;
+        let all = query + 2 * key;
         let s = &mut self.scratch;
         let mut n = rows.len();
         s.x.resize(n * shape.hidden, 0.0);
@@ -371,33 +366,21 @@ impl Engine {
         for (number, layer) in weights.layers.iter().enumerate() {
             norm(s, &layer.attention_norm, shape.eps);
             let left = s.left.of(precision, &s.normed, shape.hidden);
-            s.query_key.resize(n * both, 0.0);
-            s.value.resize(n * key, 0.0);
-            left.times(&mut s.query_key, Write::Replace, &layer.query_key);
-            left.times(&mut s.value, Write::Replace, &layer.value);
+            let qkv = &mut s.query_key_value;
+            qkv.resize(n * all, 0.0);
+            left.times(qkv, Write::Replace, &layer.query_key_value);
             let (cos, sin) = (&self.rope.cos, &self.rope.sin);
             let half = shape.head_dim / 2;
-            rotate(
-                &mut s.query_key,
-                both,
-                &positions,
-                cos,
-                sin,
-                half,
-                Turn::Forward,
-            );
-            for ((row, query_key), value) in rows
-                .iter()
-                .zip(s.query_key.chunks_exact(both))
-                .zip(s.value.chunks_exact(key))
-            {
-                self.arena
-                    .write(row.cell, number, &query_key[query..], value);
+            let turned = query + key;
+            rotate_first(qkv, all, turned, &positions, cos, sin, half, Turn::Forward);
+            for (row, numbers) in rows.iter().zip(qkv.chunks_exact(all)) {
+                let (keys, values) = numbers[query..].split_at(key);
+                self.arena.write(row.cell, number, keys, values);
             }
             if number + 1 == weights.layers.len() {
                 // Behind the last keys and values only the rows that are scored matter.
                 n = keep(&mut s.x, shape.hidden, rows);
-                keep(&mut s.query_key, both, rows);
+                keep(&mut s.query_key_value, all, rows);
                 parts = self::parts(rows.iter().filter(|row| row.scored));
                 if n == 0 {
                     return;
@@ -409,18 +392,15 @@ impl Engine {
                 windows: &windows,
                 shape,
             };
-            attend(&mut s.mixed, &s.query_key, both, &parts, &cache, number);
+            let queries = &s.query_key_value;
+            attend(&mut s.mixed, queries, all, &parts, &cache, number);
             let left = s.left.of(precision, &s.mixed, query);
             left.times(&mut s.x, Write::Add, &layer.output);
             norm(s, &layer.mlp_norm, shape.eps);
             let left = s.left.of(precision, &s.normed, shape.hidden);
-            for buffer in [&mut s.gate, &mut s.up, &mut s.product] {
-                buffer.resize(n * shape.inner, 0.0);
-            }
-            left.times(&mut s.gate, Write::Replace, &layer.gate);
-            left.times(&mut s.up, Write::Replace, &layer.up);
-            gated(&mut s.product, &s.gate, &s.up);
-            let left = s.left.of(precision, &s.product, shape.inner);
+            s.gated.resize(n * shape.inner, 0.0);
+            left.times_gated(&mut s.gated, &layer.gate_up);
+            let left = s.left.of(precision, &s.gated, shape.inner);
             left.times(&mut s.x, Write::Add, &layer.down);
         }
         norm(s, &weights.norm, shape.eps);

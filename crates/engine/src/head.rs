@@ -1,13 +1,22 @@
 //! The head, folded into what is asked of it: a running log-sum-exp and the logits of the wanted tokens.
 
-use rayon::prelude::*;
+use std::cell::RefCell;
+
 use syncabel_kernels::simd::{exp, max, sum};
-use syncabel_kernels::{Write, multiversion};
+use syncabel_kernels::{multiversion, team};
 
-use crate::weights::{HEAD_COLUMNS, Left, Weights};
+use crate::weights::{Left, Weights};
 
-/// Rows whose logits of one block of columns are there at once.
+/// Rows and columns whose logits are there at once, on each thread: a quarter of a megabyte, which stays in its cache.
 const ROWS: usize = 128;
+const COLUMNS: usize = 512;
+
+/// Wanted tokens that one task takes where the head is computed for these alone.
+const FEW_TOKENS: usize = 64;
+
+thread_local! {
+    static LOGITS: RefCell<Vec<f32>> = const { RefCell::new(Vec::new()) };
+}
 
 /// What is wanted of one row.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -31,22 +40,28 @@ pub(crate) fn over_all(
     hidden: &[f32],
     wanted: &[Wanted<'_>],
 ) -> Vec<Row> {
-    let width = weights.shape.hidden;
+    let (width, vocab) = (weights.shape.hidden, weights.shape.vocab);
     let mut out = Vec::with_capacity(wanted.len());
-    let mut logits = Vec::new();
     for (hidden, wanted) in hidden.chunks(ROWS * width).zip(wanted.chunks(ROWS)) {
-        let mut rows: Vec<Running<'_>> = wanted.iter().map(|w| Running::new(*w)).collect();
+        let picks: Vec<Picks> = wanted.iter().map(|w| Picks::new(*w)).collect();
         let ready = left.of(weights.precision, hidden, width);
-        for (number, block) in weights.head.iter().enumerate() {
-            let columns = block.outer();
-            logits.resize(wanted.len() * columns, 0.0);
-            ready.times(&mut logits, Write::Replace, block);
-            let first = (number * HEAD_COLUMNS) as u32;
-            rows.par_iter_mut()
-                .zip(logits.par_chunks_exact(columns))
-                .for_each(|(row, logits)| row.take(first, logits));
+        let mut blocks = vec![Vec::new(); vocab.div_ceil(COLUMNS)];
+        team::for_each_part(blocks.iter_mut().enumerate(), |(number, parts)| {
+            let columns = number * COLUMNS..((number + 1) * COLUMNS).min(vocab);
+            LOGITS.with_borrow_mut(|logits| {
+                logits.resize(picks.len() * columns.len(), 0.0);
+                ready.times_columns(logits, &weights.head, columns.clone());
+                let rows = logits.chunks_exact(columns.len()).zip(&picks);
+                let first = columns.start as u32;
+                parts.extend(rows.map(|(logits, picks)| Part::new(logits, first, picks)));
+            });
+        });
+        for (row, picks) in picks.into_iter().enumerate() {
+            out.push(finish(
+                blocks.iter_mut().map(|parts| &mut parts[row]),
+                picks,
+            ));
         }
-        out.extend(rows.into_iter().map(Running::finish));
     }
     out
 }
@@ -57,54 +72,69 @@ pub(crate) fn over_all(
 /// - hidden: `[wanted.len(), hidden]`, normalised
 pub(crate) fn among_wanted(weights: &Weights, hidden: &[f32], wanted: &[&[u32]]) -> Vec<Row> {
     let table = weights.head_table();
-    hidden
-        .par_chunks_exact(weights.shape.hidden)
-        .zip(wanted)
-        .map(|(hidden, tokens)| {
-            let logits: Vec<f32> = tokens
-                .par_iter()
-                .with_min_len(64)
-                .map(|&token| table.dot(token as usize, hidden))
-                .collect();
-            if logits.is_empty() {
-                return Some(Vec::new());
-            }
-            let mut total = Total::default();
-            total.add(&logits);
-            let normalizer = total.log()?;
-            let score =
-                |(&token, &logit): (&u32, &f32)| (token, (f64::from(logit) - normalizer) as f32);
-            Some(tokens.iter().zip(&logits).map(score).collect())
-        })
-        .collect()
+    let mut logits: Vec<Vec<f32>> = wanted.iter().map(|w| vec![0.0; w.len()]).collect();
+    let rows = hidden.chunks_exact(weights.shape.hidden).zip(wanted);
+    let parts = logits
+        .iter_mut()
+        .zip(rows)
+        .flat_map(|(logits, (hidden, tokens))| {
+            let parts = logits.chunks_mut(FEW_TOKENS).zip(tokens.chunks(FEW_TOKENS));
+            parts.map(move |part| (hidden, part))
+        });
+    team::for_each_part(parts, |(hidden, (logits, tokens))| {
+        for (logit, &token) in logits.iter_mut().zip(tokens) {
+            *logit = table.dot(token as usize, hidden);
+        }
+    });
+    let scores = |(logits, tokens): (Vec<f32>, &&[u32])| {
+        if tokens.is_empty() {
+            return Some(Vec::new());
+        }
+        let parts: Vec<Total> = logits.chunks(COLUMNS).map(Total::of).collect();
+        let normalizer = Total::log(&parts)?;
+        let pairs = tokens.iter().zip(logits);
+        Some(
+            pairs
+                .map(|(&token, logit)| (token, score(logit, normalizer)))
+                .collect(),
+        )
+    };
+    logits.into_iter().zip(wanted).map(scores).collect()
 }
 
-/// A log-sum-exp in the making.
-#[derive(Default)]
+fn score(logit: f32, normalizer: f64) -> f32 {
+    (f64::from(logit) - normalizer) as f32
+}
+
+/// The sum of some exponentials, divided by that of the largest.
+#[derive(Clone, Copy)]
 struct Total {
-    max: Option<f32>,
+    largest: f32,
     sum: f64,
 }
 
 impl Total {
-    fn add(&mut self, logits: &[f32]) {
+    /// Of at most [`COLUMNS`] logits: a sum of thousands in float32 would lose digits.
+    fn of(logits: &[f32]) -> Self {
         let largest = largest(logits);
-        let max = self.max.map_or(largest, |max| max.max(largest));
-        if let Some(before) = self.max
-            && before < max
-        {
-            self.sum *= f64::from(before - max).exp();
-        }
-        // Widened often: a sum of thousands in float32 alone would lose digits.
-        for part in logits.chunks(512) {
-            self.sum += f64::from(sum_exp(part, max));
-        }
-        self.max = Some(max);
+        // Of hidden tokens alone -∞ is the largest, and would be no number less itself.
+        let sum = f64::from(sum_exp(logits, largest.max(f32::MIN)));
+        Self { largest, sum }
     }
 
-    /// `None` if a logit was NaN or +∞, or all were -∞.
-    fn log(&self) -> Option<f64> {
-        let log = f64::from(self.max?) + self.sum.ln();
+    /// The logarithm of all sums together, added up in their order. `None` if a logit was NaN or +∞, or all were -∞.
+    fn log(parts: &[Self]) -> Option<f64> {
+        let largest = parts
+            .iter()
+            .map(|part| part.largest)
+            .fold(f32::NEG_INFINITY, f32::max);
+        let largest = f64::from(largest);
+        let scaled = |part: &Self| match part.largest {
+            // What `exp` leaves of them is not zero.
+            f32::NEG_INFINITY if !part.sum.is_nan() => 0.0,
+            own => part.sum * (f64::from(own) - largest).exp(),
+        };
+        let log = largest + parts.iter().map(scaled).sum::<f64>().ln();
         log.is_finite().then_some(log)
     }
 }
@@ -119,84 +149,87 @@ multiversion! {
     }
 }
 
-/// One row while the columns go by.
-struct Running<'w> {
-    total: Total,
-    picks: Picks<'w>,
+/// What is to be picked from a row's logits.
+enum Picks {
+    /// So many tokens in all; which, in order, and the place of each among the wanted ones.
+    Tokens(Vec<(u32, u32)>),
+    Best(usize),
 }
 
-enum Picks<'w> {
-    Tokens {
-        tokens: &'w [u32],
-        logits: Vec<f32>,
-    },
-    Best {
-        count: usize,
-        /// Logit and token, best first once it is full.
-        best: Vec<(f32, u32)>,
-    },
-}
-
-impl<'w> Running<'w> {
-    fn new(wanted: Wanted<'w>) -> Self {
-        let picks = match wanted {
-            Wanted::Tokens(tokens) => Picks::Tokens {
-                tokens,
-                logits: vec![0.0; tokens.len()],
-            },
-            Wanted::Best(count) => Picks::Best {
-                count,
-                best: Vec::with_capacity(2 * count),
-            },
-        };
-        Self {
-            total: Total::default(),
-            picks,
-        }
-    }
-
-    /// Takes the logits of the tokens from `first` on.
-    fn take(&mut self, first: u32, logits: &[f32]) {
-        self.total.add(logits);
-        match &mut self.picks {
-            Picks::Tokens {
-                tokens,
-                logits: picked,
-            } => {
-                for (&token, picked) in tokens.iter().zip(picked) {
-                    let inside = token
-                        .checked_sub(first)
-                        .and_then(|at| logits.get(at as usize));
-                    if let Some(&logit) = inside {
-                        *picked = logit;
-                    }
-                }
+impl Picks {
+    fn new(wanted: Wanted<'_>) -> Self {
+        match wanted {
+            Wanted::Tokens(tokens) => {
+                let mut places: Vec<(u32, u32)> = tokens.iter().copied().zip(0..).collect();
+                places.sort_unstable();
+                Self::Tokens(places)
             }
-            Picks::Best { count, best } => keep_best(best, *count, first, logits),
+            Wanted::Best(count) => Self::Best(count),
         }
     }
+}
 
-    fn finish(self) -> Row {
-        let normalizer = self.total.log()?;
-        let score = |token: u32, logit: f32| (token, (f64::from(logit) - normalizer) as f32);
-        Some(match self.picks {
-            Picks::Tokens { tokens, logits } => tokens
-                .iter()
-                .zip(logits)
-                .map(|(&token, logit)| score(token, logit))
-                .collect(),
-            Picks::Best { best, count } => best
-                .into_iter()
-                .take(count)
-                .map(|(logit, token)| score(token, logit))
-                .collect(),
-        })
+/// What is kept of one row's logits in one block of columns.
+#[derive(Clone)]
+struct Part {
+    total: Total,
+    /// The logits picked, by token; of the best ones the best first.
+    picked: Vec<(f32, u32)>,
+}
+
+impl Part {
+    /// Of the logits of the tokens from `first` on.
+    fn new(logits: &[f32], first: u32, picks: &Picks) -> Self {
+        let mut picked = Vec::new();
+        match picks {
+            Picks::Tokens(places) => {
+                let from = places.partition_point(|place| place.0 < first);
+                let inside = |token: u32| logits.get((token - first) as usize).copied();
+                let found = places[from..]
+                    .iter()
+                    .map_while(|place| inside(place.0).zip(Some(place.0)));
+                picked.extend(found);
+            }
+            Picks::Best(count) => keep_best(&mut picked, *count, first, logits),
+        }
+        let total = Total::of(logits);
+        Self { total, picked }
     }
+}
+
+/// Scores of one row from its parts in order.
+fn finish<'p>(parts: impl Iterator<Item = &'p mut Part>, picks: Picks) -> Row {
+    let (mut totals, mut picked) = (Vec::new(), Vec::new());
+    for part in parts {
+        totals.push(part.total);
+        picked.append(&mut part.picked);
+    }
+    let normalizer = Total::log(&totals)?;
+    Some(match picks {
+        Picks::Tokens(places) => {
+            let mut scores = vec![(0, 0.0); places.len()];
+            for ((token, place), (logit, _)) in places.into_iter().zip(picked) {
+                scores[place as usize] = (token, score(logit, normalizer));
+            }
+            scores
+        }
+        Picks::Best(count) => {
+            picked.sort_unstable_by(by_logit);
+            picked.truncate(count);
+            let pairs = picked.into_iter();
+            pairs
+                .map(|(logit, token)| (token, score(logit, normalizer)))
+                .collect()
+        }
+    })
+}
+
+/// Higher logit first, then smaller token.
+fn by_logit(a: &(f32, u32), b: &(f32, u32)) -> std::cmp::Ordering {
+    b.0.total_cmp(&a.0).then_with(|| a.1.cmp(&b.1))
 }
 
 fn keep_best(best: &mut Vec<(f32, u32)>, count: usize, first: u32, logits: &[f32]) {
-    let by_logit =
-        |&(x, i): &(f32, u32), &(y, j): &(f32, u32)| y.total_cmp(&x).then_with(|| i.cmp(&j));
     let mut bar = best
         .get(count.wrapping_sub(1))
         .map_or(f32::NEG_INFINITY, |b| b.0);
@@ -224,16 +257,21 @@ mod tests {
             .map(|i| ((i * 37) % 101) as f32 / 7.0 - 3.0)
             .collect();
         let right = logits.iter().map(|&x| f64::from(x).exp()).sum::<f64>().ln();
-        for step in [1, 16, 700, 4096, 5000] {
-            let mut total = Total::default();
-            logits.chunks(step).for_each(|part| total.add(part));
-            assert!((total.log().unwrap() - right).abs() < 1e-6, "{step}");
+        for step in [1, 16, 100, 512] {
+            let mut parts: Vec<Total> = logits.chunks(step).map(Total::of).collect();
+            assert!((Total::log(&parts).unwrap() - right).abs() < 1e-6, "{step}");
+            parts.insert(0, Total::of(&[f32::NEG_INFINITY; 3]));
+            assert!((Total::log(&parts).unwrap() - right).abs() < 1e-6, "{step}");
+            for bad in [f32::NAN, f32::INFINITY] {
+                for place in [0, 1, parts.len()] {
+                    let mut parts = parts.clone();
+                    parts.insert(place, Total::of(&[1.0, bad]));
+                    assert_eq!(Total::log(&parts), None);
+                }
+            }
         }
-        for bad in [f32::NAN, f32::INFINITY] {
-            let mut total = Total::default();
-            total.add(&logits);
-            total.add(&[1.0, bad]);
-            assert_eq!(total.log(), None);
+        for hidden in [&[f32::NEG_INFINITY; 20][..], &[f32::NEG_INFINITY, f32::NAN]] {
+            assert_eq!(Total::log(&[Total::of(hidden)]), None);
         }
     }
 

@@ -1,12 +1,12 @@
 //! The network's numbers, packed for the products that they take part in.
 
+use std::ops::Range;
+
 use syncabel_kernels::bf16::{self, Panels};
 use syncabel_kernels::packed::{self, Packed};
+use syncabel_kernels::rows::gated_halves;
 use syncabel_kernels::simd::{LANES, add_lanes, sum};
 use syncabel_kernels::{Matrix, Write, multiversion};
-
-/// Columns of the head that are computed at once.
-pub(crate) const HEAD_COLUMNS: usize = 4096;
 
 /// Sizes of a Llama.
 #[derive(Clone, Debug, PartialEq)]
@@ -75,10 +75,23 @@ impl Weight {
         }
     }
 
-    pub(crate) fn outer(&self) -> usize {
-        match self {
-            Self::F32(packed) => packed.outer(),
-            Self::Bf16(panels) => panels.outer(),
+    /// Packs the two matrices of a gated layer, both `[out, in]`.
+    fn pack_gated(
+        precision: Precision,
+        gate: &[f32],
+        mut up: Vec<f32>,
+        out: usize,
+        input: usize,
+    ) -> Self {
+        match precision {
+            Precision::F32 => Self::F32(Packed::gated(
+                Matrix::new(gate, out, input).transposed(),
+                Matrix::new(&up, out, input).transposed(),
+            )),
+            Precision::Bf16 => {
+                up.splice(..0, gate.iter().copied());
+                Self::pack(precision, &up, 2 * out, input)
+            }
         }
     }
 
@@ -94,6 +107,8 @@ impl Weight {
 #[derive(Debug, Default)]
 pub(crate) struct Left {
     panels: Panels,
+    /// A product before it is gated, where that is not done at once.
+    halves: Vec<f32>,
 }
 
 impl Left {
@@ -111,6 +126,7 @@ impl Left {
         Ready {
             rows,
             panels: &self.panels,
+            halves: &mut self.halves,
         }
     }
 }
@@ -119,6 +135,7 @@ impl Left {
 pub(crate) struct Ready<'l> {
     rows: &'l [f32],
     panels: &'l Panels,
+    halves: &'l mut Vec<f32>,
 }
 
 impl Ready<'_> {
@@ -129,18 +146,36 @@ impl Ready<'_> {
             Weight::Bf16(panels) => bf16::matmul(out, write, self.panels, panels),
         }
     }
+
+    /// `out = silu(rows * gate) * (rows * up)`, where `weight` holds both.
+    pub(crate) fn times_gated(self, out: &mut [f32], weight: &Weight) {
+        match weight {
+            Weight::F32(packed) => packed::gated_matmul(out, self.rows, packed),
+            Weight::Bf16(panels) => {
+                self.halves.resize(2 * out.len(), 0.0);
+                bf16::matmul(self.halves, Write::Replace, self.panels, panels);
+                gated_halves(out, self.halves, panels.outer() / 2);
+            }
+        }
+    }
+
+    /// `out = rows * weight[.., columns]` on this thread; `columns` begins with a multiple of 32.
+    pub(crate) fn times_columns(&self, out: &mut [f32], weight: &Weight, columns: Range<usize>) {
+        match weight {
+            Weight::F32(packed) => packed::matmul_columns(out, self.rows, packed, columns),
+            Weight::Bf16(panels) => bf16::matmul_columns(out, self.panels, panels, columns),
+        }
+    }
 }
 
 #[derive(Debug)]
 pub(crate) struct Layer {
     pub(crate) attention_norm: Vec<f32>,
-    /// Queries, then keys: both are turned to their positions.
-    pub(crate) query_key: Weight,
-    pub(crate) value: Weight,
+    /// Queries, keys, values. The first two are turned to their positions.
+    pub(crate) query_key_value: Weight,
     pub(crate) output: Weight,
     pub(crate) mlp_norm: Vec<f32>,
-    pub(crate) gate: Weight,
-    pub(crate) up: Weight,
+    pub(crate) gate_up: Weight,
     pub(crate) down: Weight,
 }
 
@@ -235,8 +270,7 @@ pub struct Weights {
     pub(crate) embedding: Table,
     pub(crate) layers: Vec<Layer>,
     pub(crate) norm: Vec<f32>,
-    /// The head in blocks of [`HEAD_COLUMNS`] tokens.
-    pub(crate) head: Vec<Weight>,
+    pub(crate) head: Weight,
     /// The head's rows once more, where they are not those of the embedding.
     pub(crate) head_rows: Option<Table>,
 }
@@ -262,22 +296,23 @@ impl Weights {
         };
         let (hidden, vocab) = (shape.hidden, shape.vocab);
         let embedding = take("model.embed_tokens.weight", &[vocab, hidden])?;
-        let mut head = Vec::new();
-        let mut head_rows = None;
-        if shape.tied {
-            head = split_head(precision, &embedding, hidden);
-        }
+        let tied = shape
+            .tied
+            .then(|| Weight::pack(precision, &embedding, vocab, hidden));
         let embedding = Table::new(precision, embedding);
         let mut layers = Vec::with_capacity(shape.layers);
         for number in 0..shape.layers {
             layers.push(Layer::read(&shape, precision, number, &mut take)?);
         }
         let norm = take("model.norm.weight", &[hidden])?;
-        if !shape.tied {
-            let rows = take("lm_head.weight", &[vocab, hidden])?;
-            head = split_head(precision, &rows, hidden);
-            head_rows = Some(Table::new(precision, rows));
-        }
+        let (head, head_rows) = match tied {
+            Some(head) => (head, None),
+            None => {
+                let rows = take("lm_head.weight", &[vocab, hidden])?;
+                let head = Weight::pack(precision, &rows, vocab, hidden);
+                (head, Some(Table::new(precision, rows)))
+            }
+        };
         Ok(Self {
             shape,
             precision,
@@ -306,18 +341,16 @@ impl Weights {
     pub fn bytes(&self) -> usize {
         let layer = |layer: &Layer| {
             let all = [
-                &layer.query_key,
-                &layer.value,
+                &layer.query_key_value,
                 &layer.output,
-                &layer.gate,
-                &layer.up,
+                &layer.gate_up,
                 &layer.down,
             ];
             all.iter().map(|weight| weight.bytes()).sum::<usize>()
         };
         self.embedding.bytes()
             + self.head_rows.as_ref().map_or(0, Table::bytes)
-            + self.head.iter().map(Weight::bytes).sum::<usize>()
+            + self.head.bytes()
             + self.layers.iter().map(layer).sum::<usize>()
     }
 
@@ -337,32 +370,25 @@ impl Layer {
         let (hidden, inner) = (shape.hidden, shape.inner);
         let (query, key) = (shape.query_width(), shape.key_width());
         let name = |part: &str| format!("model.layers.{number}.{part}.weight");
-        let mut weight = |part: &str, out: usize, input: usize| {
-            let values = take(&name(part), &[out, input])?;
-            Ok(Weight::pack(precision, &values, out, input))
-        };
-        let value = weight("self_attn.v_proj", key, hidden)?;
-        let output = weight("self_attn.o_proj", hidden, query)?;
-        let gate = weight("mlp.gate_proj", inner, hidden)?;
-        let up = weight("mlp.up_proj", inner, hidden)?;
-        let down = weight("mlp.down_proj", hidden, inner)?;
-        let mut both = take(&name("self_attn.q_proj"), &[query, hidden])?;
-        both.extend(take(&name("self_attn.k_proj"), &[key, hidden])?);
+        let mut read = |part: &str, out: usize, input: usize| take(&name(part), &[out, input]);
+        let mut all = read("self_attn.q_proj", query, hidden)?;
+        all.extend(read("self_attn.k_proj", key, hidden)?);
+        all.extend(read("self_attn.v_proj", key, hidden)?);
+        let query_key_value = Weight::pack(precision, &all, query + 2 * key, hidden);
+        let output = read("self_attn.o_proj", hidden, query)?;
+        let output = Weight::pack(precision, &output, hidden, query);
+        let gate = read("mlp.gate_proj", inner, hidden)?;
+        let up = read("mlp.up_proj", inner, hidden)?;
+        let gate_up = Weight::pack_gated(precision, &gate, up, inner, hidden);
+        let down = read("mlp.down_proj", hidden, inner)?;
+        let down = Weight::pack(precision, &down, hidden, inner);
         Ok(Self {
             attention_norm: take(&name("input_layernorm"), &[hidden])?,
-            query_key: Weight::pack(precision, &both, query + key, hidden),
-            value,
+            query_key_value,
             output,
             mlp_norm: take(&name("post_attention_layernorm"), &[hidden])?,
-            gate,
-            up,
+            gate_up,
             down,
         })
     }
-}
-
-fn split_head(precision: Precision, rows: &[f32], hidden: usize) -> Vec<Weight> {
-    rows.chunks(HEAD_COLUMNS * hidden)
-        .map(|rows| Weight::pack(precision, rows, rows.len() / hidden, hidden))
-        .collect()
 }

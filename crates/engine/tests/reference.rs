@@ -386,6 +386,74 @@ fn scores_among_the_wanted_and_the_best() {
 }
 
 #[test]
+fn a_vocabulary_of_several_blocks_is_scored_as_one() {
+    for tied in [true, false] {
+        let shape = Shape {
+            vocab: 1300,
+            ..shape(tied, 2, 16)
+        };
+        let tokens = [3, 1000, 4, 1299, 511];
+        let right = reference(&shape, &tokens).pop().unwrap();
+        // In no order, at the edges of blocks, one of them twice.
+        let wanted = [1299, 0, 511, 512, 7, 1024, 1023, 512];
+        for precision in [Precision::F32, Precision::Bf16] {
+            let mut engine = engine(&shape, precision);
+            let best = Run {
+                wanted: Wanted::Best(40),
+                ..run(1, None, &tokens, &[])
+            };
+            let scores = engine
+                .forward(&[run(0, None, &tokens, &wanted), best])
+                .unwrap();
+            let asked: Vec<u32> = scores[0].next.iter().map(|pair| pair.0).collect();
+            assert_eq!(asked, wanted);
+            let within = if precision == Precision::F32 {
+                1e-4
+            } else {
+                0.25
+            };
+            assert_close(&scores[0], &right, within);
+            assert_close(&scores[1], &right, within);
+            if precision == Precision::F32 {
+                let mut order: Vec<u32> = (0..1300).collect();
+                order.sort_by(|&a, &b| right[b as usize].total_cmp(&right[a as usize]));
+                let best: Vec<u32> = scores[1].next.iter().map(|pair| pair.0).collect();
+                assert_eq!(best, order[..40]);
+            }
+        }
+    }
+}
+
+#[test]
+fn the_number_of_threads_changes_no_bit() {
+    let shape = Shape {
+        vocab: 1300,
+        ..shape(true, 3, 16)
+    };
+    let tokens: Vec<u32> = (0..150).map(|i| (i * 7 + 3) % 1300).collect();
+    for precision in [Precision::F32, Precision::Bf16] {
+        let on = |threads: usize| {
+            let pool = rayon::ThreadPoolBuilder::new().num_threads(threads);
+            pool.build().unwrap().install(|| {
+                let mut engine = engine(&shape, precision);
+                let wanted = [5, 600, 1299];
+                let opened = [
+                    run(0, None, &tokens, &wanted),
+                    run(1, None, &tokens[9..30], &wanted),
+                ];
+                let mut scores = engine.forward(&opened).unwrap();
+                let state = Some(scores[1].state);
+                let more = engine.forward(&[run(1, state, &[8], &wanted)]).unwrap();
+                scores.extend(more);
+                scores
+            })
+        };
+        let one = on(1);
+        assert!([2, 3].iter().all(|&threads| on(threads) == one));
+    }
+}
+
+#[test]
 fn what_cannot_be_read_is_refused_and_nothing_is_held() {
     let shape = shape(true, 2, 16);
     let mut engine = engine(&shape, Precision::F32);

@@ -10,6 +10,7 @@
 //! - [`packed`]: float32 products with weights packed once, for the few rows of decoding.
 //! - [`rows`]: RMSNorm, rotary positions, SiLU gating, softmax and cross-entropy, vectorised and threaded, with their
 //!   backward passes.
+//! - [`team`]: parallel loops that follow each other closely.
 //! - [`simd`]: the macro that compiles a function for several vector units, an `exp` that vectorises, fixed-order sums.
 //!
 //! # Cost
@@ -38,5 +39,6 @@ pub mod packed;
 mod pages;
 pub mod rows;
 pub mod simd;
+pub mod team;
 
 pub use matmul::{Matrix, Write, matmul, small_matmul};

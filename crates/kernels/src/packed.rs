@@ -6,6 +6,7 @@
 //!
 //! ```text
 //! panel   32 columns of the right factor, row after row: 2 vectors of 16 a row, edges padded with zeros
+//! gated   16 columns of one right factor and the same 16 of another
 //! ```
 //!
 //! A kernel keeps up to 12 rows x 32 columns of sums in registers and walks down a panel once: two loads, twelve broadcasts
@@ -19,10 +20,15 @@ use std::ops::Range;
 
 use rayon::prelude::*;
 
-use crate::{Matrix, Write};
+use crate::pages::Pages;
+use crate::simd::exp;
+use crate::{Matrix, Write, team};
 
 /// Columns of a panel.
 const WIDTH: usize = 32;
+
+/// Columns of each of the two factors in a panel of a gated product: one vector.
+const HALF: usize = WIDTH / 2;
 
 /// Rows of the left factor that one task multiplies with its panels: they stay in the second-level cache.
 const TASK_ROWS: usize = 96;
@@ -32,39 +38,62 @@ const TASK_ROWS: usize = 96;
 #[repr(C, align(64))]
 struct Line([f32; WIDTH]);
 
-/// A right factor `[k, n]` in float32 panels; see the [module](self) for the layout.
+/// A right factor `[k, n]` in float32 panels, or two of them for a gated product; see the [module](self) for the layout.
 #[derive(Clone, Debug, Default)]
 pub struct Packed {
-    lines: Vec<Line>,
+    lines: Pages<Line>,
     inner: usize,
     outer: usize,
+    /// Whether panels hold columns of two factors.
+    gated: bool,
 }
 
 impl Packed {
     /// Packs a right factor.
     #[must_use]
     pub fn right(b: Matrix<'_>) -> Self {
-        let (inner, outer) = (b.rows, b.columns);
-        let len = inner * outer.div_ceil(WIDTH);
-        let mut lines = crate::pages::with_capacity(len);
-        lines.resize(len, Line([0.0; WIDTH]));
-        lines
-            .par_chunks_mut(inner.max(1))
-            .enumerate()
-            .for_each(|(panel, lines)| {
-                let from = panel * WIDTH;
-                let width = WIDTH.min(outer - from);
-                for column in 0..width {
-                    let start = (from + column) * b.column_stride;
-                    for (row, line) in lines.iter_mut().enumerate() {
-                        line.0[column] = b.data[start + row * b.row_stride];
-                    }
-                }
-            });
+        Self::new(b.rows, b.columns, false, |panel, lines| {
+            let from = panel * WIDTH;
+            columns(lines, 0, b, from..(from + WIDTH).min(b.columns));
+        })
+    }
+
+    /// Packs two right factors of one shape for [`gated_matmul`].
+    ///
+    /// # Panics
+    /// When their shapes differ.
+    #[must_use]
+    pub fn gated(gate: Matrix<'_>, up: Matrix<'_>) -> Self {
+        let (inner, outer) = (gate.rows, gate.columns);
+        assert_eq!((inner, outer), (up.rows, up.columns), "shapes differ");
+        Self::new(inner, outer, true, |panel, lines| {
+            let from = panel * HALF;
+            let range = from..(from + HALF).min(outer);
+            columns(lines, 0, gate, range.clone());
+            columns(lines, HALF, up, range);
+        })
+    }
+
+    /// Panels filled by `fill`, which is given each one's number and lines of zeros.
+    fn new(
+        inner: usize,
+        outer: usize,
+        gated: bool,
+        fill: impl Fn(usize, &mut [Line]) + Sync,
+    ) -> Self {
+        let width = if gated { HALF } else { WIDTH };
+        let len = inner * outer.div_ceil(width);
+        let lines = Pages::new(len, Line([0.0; WIDTH]), |lines| {
+            lines
+                .par_chunks_mut(inner.max(1))
+                .enumerate()
+                .for_each(|(panel, lines)| fill(panel, lines));
+        });
         Self {
             lines,
             inner,
             outer,
+            gated,
         }
     }
 
@@ -89,81 +118,177 @@ impl Packed {
     fn panel(&self, number: usize) -> &[Line] {
         &self.lines[number * self.inner..][..self.inner]
     }
+
+    /// Where a panel is, or would be.
+    fn start_of(&self, panel: usize) -> *const Line {
+        self.lines.as_ptr().wrapping_add(panel * self.inner)
+    }
+
+    fn panel_columns(&self) -> usize {
+        if self.gated { HALF } else { WIDTH }
+    }
+}
+
+/// Copies columns of a factor into a panel, from column `at` of the panel on.
+fn columns(lines: &mut [Line], at: usize, b: Matrix<'_>, range: Range<usize>) {
+    for (column, to) in range.zip(at..) {
+        let start = column * b.column_stride;
+        for (row, line) in lines.iter_mut().enumerate() {
+            line.0[to] = b.data[start + row * b.row_stride];
+        }
+    }
 }
 
 /// `out = a b` (or `+=`) on all threads; `out` is `[a.rows, b.outer]` and `a` `[a.rows, b.inner]`, both row-major and
 /// dense.
 ///
 /// # Panics
-/// When shapes do not fit.
+/// When shapes do not fit, or `b` was packed for [`gated_matmul`].
 pub fn matmul(out: &mut [f32], write: Write, a: &[f32], b: &Packed) {
+    assert!(!b.gated, "two factors");
+    let store = match write {
+        Write::Replace => Store::Replace,
+        Write::Add => Store::Add,
+    };
+    divided(out, store, a, b);
+}
+
+/// `out = silu(a gate) * (a up)` on all threads, element by element, where `b` holds `gate` and `up`; shapes as in [`matmul`].
+///
+/// # Panics
+/// When shapes do not fit, or `b` is one factor.
+pub fn gated_matmul(out: &mut [f32], a: &[f32], b: &Packed) {
+    assert!(b.gated, "one factor");
+    divided(out, Store::Gated, a, b);
+}
+
+/// `out = a b[.., columns]` on this thread; `out` is `[a.rows, columns.len()]`.
+///
+/// # Panics
+/// When shapes do not fit, `columns` does not begin with a panel of 32, or `b` was packed for [`gated_matmul`].
+pub fn matmul_columns(out: &mut [f32], a: &[f32], b: &Packed, columns: Range<usize>) {
+    let (k, n) = (b.inner, columns.len());
+    assert!(!b.gated, "two factors");
+    assert!(columns.start.is_multiple_of(WIDTH) && columns.end <= b.outer);
+    let Some(rows) = out.len().checked_div(n) else {
+        return;
+    };
+    assert_eq!(
+        (out.len(), a.len()),
+        (rows * n, rows * k),
+        "[{rows}, {k}] x [{k}, {n}]"
+    );
+    let panels = columns.start / WIDTH..columns.end.div_ceil(WIDTH);
+    let out = Output {
+        start: out.as_mut_ptr(),
+        columns,
+        store: Store::Replace,
+    };
+    let next = panels.end;
+    // SAFETY: all of `out` is ours.
+    unsafe { block(&out, a, 0..rows, b, panels, next) };
+}
+
+fn divided(out: &mut [f32], store: Store, a: &[f32], b: &Packed) {
     let (k, n) = (b.inner, b.outer);
     assert!(n == 0 || out.len().is_multiple_of(n));
     let m = out.len().checked_div(n).unwrap_or(0);
     assert_eq!(a.len(), m * k, "the left factor is [{m}, {k}]");
     if m == 0 || k == 0 {
-        if write == Write::Replace {
+        if store != Store::Add {
             out.fill(0.0);
         }
         return;
     }
-    let panels = n.div_ceil(WIDTH);
+    let panels = n.div_ceil(b.panel_columns());
     let down = m.div_ceil(TASK_ROWS);
+    let threads = team::threads();
     // Enough tasks that threads which are held up do not hold up the others.
-    let across = (4 * rayon::current_num_threads())
-        .div_ceil(down)
-        .clamp(1, panels);
+    let across = (4 * threads).div_ceil(down).clamp(1, panels);
     let width = panels.div_ceil(across);
     let across = panels.div_ceil(width);
     let out = Output {
         start: out.as_mut_ptr(),
-        columns: n,
-        write,
+        columns: 0..n,
+        store,
     };
-    (0..down * across).into_par_iter().for_each(|task| {
+    team::for_each(down * across, |task| {
         let rows = task / across * TASK_ROWS..((task / across + 1) * TASK_ROWS).min(m);
         let columns = task % across * width..((task % across + 1) * width).min(panels);
+        // Where this thread goes on if all are as fast.
+        let next = (task + threads) % across * width;
         // SAFETY: blocks of different tasks do not overlap, and the borrow of `out` outlives the loop.
-        unsafe { block(&out, a, rows, b, columns) };
+        unsafe { block(&out, a, rows, b, columns, next) };
     });
+}
+
+/// What becomes of sums.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Store {
+    Replace,
+    Add,
+    /// Half of them gates the other half.
+    Gated,
 }
 
 /// A matrix of which each task writes its own block.
 struct Output {
     start: *mut f32,
-    columns: usize,
-    write: Write,
+    /// The columns of the product that it holds.
+    columns: Range<usize>,
+    store: Store,
 }
 
-// SAFETY: tasks write to disjoint blocks, see `matmul`.
+// SAFETY: tasks write to disjoint blocks, see `divided`.
 unsafe impl Sync for Output {}
 
+/// Multiplies some rows with some panels. `next` is the panel that will be wanted afterwards.
+///
 /// # Safety
 /// The rows and panels of `out` are this call's alone to write.
-unsafe fn block(out: &Output, a: &[f32], rows: Range<usize>, b: &Packed, panels: Range<usize>) {
+unsafe fn block(
+    out: &Output,
+    a: &[f32],
+    rows: Range<usize>,
+    b: &Packed,
+    panels: Range<usize>,
+    next: usize,
+) {
     let wide = has_avx512();
-    for panel in panels {
+    let walks = rows.len().div_ceil(MOST_ROWS);
+    for panel in panels.clone() {
         let lines = b.panel(panel);
-        let from = panel * WIDTH;
-        let width = WIDTH.min(b.outer - from);
+        let from = panel * b.panel_columns();
+        let width = b.panel_columns().min(out.columns.end - from);
+        let next = if panel + 1 < panels.end {
+            panel + 1
+        } else {
+            next
+        };
         let mut row = rows.start;
-        while row < rows.end {
-            let count = step(rows.end - row);
+        for walk in 0..walks {
+            let count = (rows.end - row).div_ceil(walks - walk);
             let left = &a[row * b.inner..][..count * b.inner];
             let mut sums = [Line([0.0; WIDTH]); MOST_ROWS];
-            products(wide, &mut sums[..count], left, lines);
+            let fetch = if walks == 1 {
+                Fetch::ahead(lines)
+            } else {
+                Fetch::share(b.start_of(next), b.inner, walk, walks)
+            };
+            products(wide, &mut sums[..count], left, lines, fetch);
             for (i, sums) in sums[..count].iter().enumerate() {
                 // SAFETY: row and columns lie inside `out`, and they are ours.
                 let cells = unsafe {
-                    let at = out.start.add((row + i) * out.columns + from);
-                    std::slice::from_raw_parts_mut(at, width)
+                    let at = (row + i) * out.columns.len() + from - out.columns.start;
+                    std::slice::from_raw_parts_mut(out.start.add(at), width)
                 };
-                match out.write {
-                    Write::Replace => cells.copy_from_slice(&sums.0[..width]),
-                    Write::Add => cells
+                match out.store {
+                    Store::Replace => cells.copy_from_slice(&sums.0[..width]),
+                    Store::Add => cells
                         .iter_mut()
                         .zip(&sums.0)
                         .for_each(|(cell, sum)| *cell += sum),
+                    Store::Gated => gate(cells, &sums.0),
                 }
             }
             row += count;
@@ -171,16 +296,49 @@ unsafe fn block(out: &Output, a: &[f32], rows: Range<usize>, b: &Packed, panels:
     }
 }
 
-const MOST_ROWS: usize = 12;
-
-/// How far ahead of the products a panel is fetched: few rows wait for memory, and the hardware does not look beyond
-/// a page.
-const LINES_AHEAD: usize = 6;
-
-/// How many of the remaining rows the next kernel takes: equal parts, as few as there can be.
-fn step(left: usize) -> usize {
-    left.div_ceil(left.div_ceil(MOST_ROWS))
+crate::multiversion! {
+    fn gate(out: &mut [f32], sums: &[f32; WIDTH]) {
+        let mut all = [0.0; HALF];
+        for i in 0..HALF {
+            let gate = sums[i];
+            all[i] = gate / (1.0 + exp(-gate)) * sums[HALF + i];
+        }
+        out.copy_from_slice(&all[..out.len()]);
+    }
 }
+
+/// What is brought into the cache while a panel is multiplied. Memory is slower than the products of few rows, and the
+/// hardware does not look beyond a page.
+#[derive(Clone, Copy)]
+struct Fetch {
+    from: *const i8,
+    /// Bytes further for each line that is multiplied.
+    stride: usize,
+}
+
+/// How far ahead the lines of a panel are fetched that is walked once.
+const LINES_AHEAD: usize = 32;
+
+impl Fetch {
+    /// The same panel, some lines ahead, and beyond its end what follows it.
+    fn ahead(lines: &[Line]) -> Self {
+        Self {
+            from: lines.as_ptr().wrapping_add(LINES_AHEAD).cast(),
+            stride: size_of::<Line>(),
+        }
+    }
+
+    /// One of `walks` shares of another panel: while rows pass by this one, the memory brings the next one.
+    fn share(panel: *const Line, lines: usize, walk: usize, walks: usize) -> Self {
+        let bytes = lines * size_of::<Line>();
+        Self {
+            from: panel.cast::<i8>().wrapping_add(bytes * walk / walks),
+            stride: size_of::<Line>().div_ceil(walks),
+        }
+    }
+}
+
+const MOST_ROWS: usize = 12;
 
 fn has_avx512() -> bool {
     #[cfg(target_arch = "x86_64")]
@@ -190,29 +348,29 @@ fn has_avx512() -> bool {
 }
 
 /// `sums = left * lines`; 1 to 12 rows.
-fn products(wide: bool, sums: &mut [Line], left: &[f32], lines: &[Line]) {
+fn products(wide: bool, sums: &mut [Line], left: &[f32], lines: &[Line], fetch: Fetch) {
     #[cfg(target_arch = "x86_64")]
     if wide {
         // SAFETY: the feature was detected; slices have the lengths that the kernel reads.
         unsafe {
             match sums.len() {
-                1 => avx512::<1>(sums, left, lines),
-                2 => avx512::<2>(sums, left, lines),
-                3 => avx512::<3>(sums, left, lines),
-                4 => avx512::<4>(sums, left, lines),
-                5 => avx512::<5>(sums, left, lines),
-                6 => avx512::<6>(sums, left, lines),
-                7 => avx512::<7>(sums, left, lines),
-                8 => avx512::<8>(sums, left, lines),
-                9 => avx512::<9>(sums, left, lines),
-                10 => avx512::<10>(sums, left, lines),
-                11 => avx512::<11>(sums, left, lines),
-                _ => avx512::<12>(sums, left, lines),
+                1 => avx512::<1>(sums, left, lines, fetch),
+                2 => avx512::<2>(sums, left, lines, fetch),
+                3 => avx512::<3>(sums, left, lines, fetch),
+                4 => avx512::<4>(sums, left, lines, fetch),
+                5 => avx512::<5>(sums, left, lines, fetch),
+                6 => avx512::<6>(sums, left, lines, fetch),
+                7 => avx512::<7>(sums, left, lines, fetch),
+                8 => avx512::<8>(sums, left, lines, fetch),
+                9 => avx512::<9>(sums, left, lines, fetch),
+                10 => avx512::<10>(sums, left, lines, fetch),
+                11 => avx512::<11>(sums, left, lines, fetch),
+                _ => avx512::<12>(sums, left, lines, fetch),
             }
         }
         return;
     }
-    let _ = wide;
+    let _ = (wide, fetch);
     portable(sums, left, lines);
 }
 
@@ -220,19 +378,18 @@ fn products(wide: bool, sums: &mut [Line], left: &[f32], lines: &[Line]) {
 /// The CPU has AVX-512F; `sums` has R lines, `left` R rows as long as `lines`.
 #[cfg(target_arch = "x86_64")]
 #[target_feature(enable = "avx512f")]
-unsafe fn avx512<const R: usize>(sums: &mut [Line], left: &[f32], lines: &[Line]) {
+unsafe fn avx512<const R: usize>(sums: &mut [Line], left: &[f32], lines: &[Line], fetch: Fetch) {
     use std::arch::x86_64::*;
     let inner = lines.len();
     debug_assert!(sums.len() == R && left.len() == R * inner);
     let mut registers = [[_mm512_setzero_ps(); 2]; R];
+    let mut ahead = fetch.from;
     for (i, line) in lines.iter().enumerate() {
         // SAFETY: a line is 32 aligned numbers; row r of `left` has number i. A prefetch may point anywhere.
         unsafe {
-            let ahead = std::ptr::from_ref(line)
-                .wrapping_add(LINES_AHEAD)
-                .cast::<i8>();
             _mm_prefetch::<_MM_HINT_T0>(ahead);
             _mm_prefetch::<_MM_HINT_T0>(ahead.wrapping_add(64));
+            ahead = ahead.wrapping_add(fetch.stride);
             let b = [
                 _mm512_load_ps(line.0.as_ptr()),
                 _mm512_load_ps(line.0.as_ptr().add(16)),
@@ -322,6 +479,42 @@ mod tests {
     }
 
     #[test]
+    fn gated_products_are_two_products_gated() {
+        for (m, k, n) in [(1, 20, 1), (5, 33, 16), (14, 40, 75), (100, 7, 200)] {
+            let a = numbers(m * k, 7919);
+            let (gate, up) = (numbers(k * n, 31), numbers(k * n, 104_729));
+            let (gate, up) = (Matrix::new(&gate, k, n), Matrix::new(&up, k, n));
+            let mut out = vec![9.0; m * n];
+            gated_matmul(&mut out, &a, &Packed::gated(gate, up));
+            let [gates, ups] = [gate, up].map(|b| {
+                let mut out = vec![0.0; m * n];
+                matmul(&mut out, Write::Replace, &a, &Packed::right(b));
+                out
+            });
+            for ((out, gate), up) in out.iter().zip(gates).zip(ups) {
+                let right = f64::from(gate) / (1.0 + f64::from(-gate).exp()) * f64::from(up);
+                assert!((f64::from(*out) - right).abs() < 1e-5 * (1.0 + right.abs()));
+            }
+        }
+    }
+
+    #[test]
+    fn columns_are_those_of_the_whole_product() {
+        for (m, k, n) in [(1, 20, 96), (13, 33, 333), (130, 7, 70)] {
+            let a = numbers(m * k, 7919);
+            let packed = Packed::right(Matrix::new(&numbers(k * n, 31), k, n));
+            let mut whole = vec![0.0; m * n];
+            matmul(&mut whole, Write::Replace, &a, &packed);
+            for columns in [0..n, 32..33, 64..n, 32..32] {
+                let mut part = vec![9.0; m * columns.len()];
+                matmul_columns(&mut part, &a, &packed, columns.clone());
+                let rows = whole.chunks(n).flat_map(|row| &row[columns.clone()]);
+                assert!(part.iter().eq(rows), "{columns:?} of [{m}, {n}]");
+            }
+        }
+    }
+
+    #[test]
     fn neither_threads_nor_other_rows_change_a_bit() {
         let (m, k, n) = (131, 70, 333);
         let (a, b) = (numbers(m * k, 7), numbers(k * n, 5));
@@ -353,6 +546,7 @@ mod tests {
                 &mut sums[0][..count],
                 &left[..count * k],
                 packed.panel(0),
+                Fetch::ahead(packed.panel(0)),
             );
             portable(&mut sums[1][..count], &left[..count * k], packed.panel(0));
             for (one, other) in sums[0].iter().zip(&sums[1]) {

@@ -5,22 +5,28 @@
 
 use rayon::prelude::*;
 
-use crate::multiversion;
 use crate::simd::{exp, max, sum};
+use crate::{multiversion, team};
 
 /// Rows that one task takes.
 const BLOCK_ROWS: usize = 32;
+
+/// Rows that one task takes where a pass may have few.
+const FEW_ROWS: usize = 8;
 
 /// Numbers that one task of an elementwise kernel takes.
 const BLOCK_NUMBERS: usize = 1 << 14;
 
 /// `out[r] = x[r] / rms(x[r]) * gamma`; `scales[r]` keeps `1 / rms`.
 pub fn rms_norm(out: &mut [f32], scales: &mut [f32], x: &[f32], gamma: &[f32], eps: f32) {
-    let block = BLOCK_ROWS * gamma.len();
-    out.par_chunks_mut(block)
-        .zip(scales.par_chunks_mut(BLOCK_ROWS))
-        .zip(x.par_chunks(block))
-        .for_each(|((out, scales), x)| rms_norm_rows(out, scales, x, gamma, eps));
+    let block = FEW_ROWS * gamma.len();
+    let parts = out
+        .chunks_mut(block)
+        .zip(scales.chunks_mut(FEW_ROWS))
+        .zip(x.chunks(block));
+    team::for_each_part(parts, |((out, scales), x)| {
+        rms_norm_rows(out, scales, x, gamma, eps)
+    });
 }
 
 /// [`rms_norm`] with the scales known already.
@@ -81,10 +87,28 @@ pub fn rotate(
     half: usize,
     turn: Turn,
 ) {
+    rotate_first(x, width, width, positions, cos, sin, half, turn);
+}
+
+/// [`rotate`] for the heads in the first `turned` columns of rows of `width` numbers.
+#[allow(clippy::too_many_arguments)]
+pub fn rotate_first(
+    x: &mut [f32],
+    width: usize,
+    turned: usize,
+    positions: &[u32],
+    cos: &[f32],
+    sin: &[f32],
+    half: usize,
+    turn: Turn,
+) {
     let sign = if turn == Turn::Forward { 1.0 } else { -1.0 };
-    x.par_chunks_mut(BLOCK_ROWS * width)
-        .zip(positions.par_chunks(BLOCK_ROWS))
-        .for_each(|(x, positions)| rotate_rows(x, width, positions, cos, sin, half, sign));
+    let parts = x
+        .chunks_mut(FEW_ROWS * width)
+        .zip(positions.chunks(FEW_ROWS));
+    team::for_each_part(parts, |(x, positions)| {
+        rotate_rows(x, width, turned, positions, cos, sin, half, sign)
+    });
 }
 
 /// `out = silu(gate) * up`.
@@ -93,6 +117,15 @@ pub fn gated(out: &mut [f32], gate: &[f32], up: &[f32]) {
         .zip(gate.par_chunks(BLOCK_NUMBERS))
         .zip(up.par_chunks(BLOCK_NUMBERS))
         .for_each(|((out, gate), up)| gated_numbers(out, gate, up));
+}
+
+/// `out = silu(gate) * up`, where each row of `gate_up` is a row of gates and one of ups, `width` numbers each.
+pub fn gated_halves(out: &mut [f32], gate_up: &[f32], width: usize) {
+    let rows = out.chunks_mut(width).zip(gate_up.chunks(2 * width));
+    team::for_each_part(rows, |(out, gate_up)| {
+        let (gate, up) = gate_up.split_at(width);
+        gated_numbers(out, gate, up);
+    });
 }
 
 /// Replaces gate and up by their gradients, given that of their product; writes the product again.
@@ -178,11 +211,11 @@ multiversion! {
         }
     }
 
-    fn rotate_rows(x: &mut [f32], width: usize, positions: &[u32], cos: &[f32], sin: &[f32], half: usize, sign: f32) {
+    fn rotate_rows(x: &mut [f32], width: usize, turned: usize, positions: &[u32], cos: &[f32], sin: &[f32], half: usize, sign: f32) {
         for (row, &position) in x.chunks_exact_mut(width).zip(positions) {
             let at = position as usize * half;
             let (cos, sin) = (&cos[at..at + half], &sin[at..at + half]);
-            for head in row.chunks_exact_mut(2 * half) {
+            for head in row[..turned].chunks_exact_mut(2 * half) {
                 let (first, second) = head.split_at_mut(half);
                 for i in 0..half {
                     let (a, b) = (first[i], second[i]);

@@ -24,11 +24,11 @@ mod avx512;
 mod pack;
 mod portable;
 
+use std::ops::{Deref, Range};
 use std::sync::OnceLock;
 
-use rayon::prelude::*;
-
-use crate::{Matrix, Write};
+use crate::pages::Pages;
+use crate::{Matrix, Write, team};
 
 /// Rows or columns of the matrix that one tile holds.
 const OUTER: usize = 16;
@@ -46,12 +46,52 @@ const TASK_DEPTH: usize = 16;
 #[repr(C, align(64))]
 struct Tile([u32; OUTER * OUTER]);
 
+/// Where tiles lie.
+#[derive(Clone, Debug)]
+enum Tiles {
+    /// In memory that is used again for other ones.
+    Own(Vec<Tile>),
+    /// Beside other weights, for good.
+    Kept(Pages<Tile>),
+}
+
+impl Default for Tiles {
+    fn default() -> Self {
+        Self::Own(Vec::new())
+    }
+}
+
+impl Deref for Tiles {
+    type Target = [Tile];
+
+    fn deref(&self) -> &[Tile] {
+        match self {
+            Self::Own(tiles) => tiles,
+            Self::Kept(tiles) => tiles,
+        }
+    }
+}
+
+impl Tiles {
+    /// `len` tiles to be written over.
+    fn own(&mut self, len: usize) -> &mut [Tile] {
+        if let Self::Kept(_) = self {
+            *self = Self::default();
+        }
+        let Self::Own(tiles) = self else {
+            unreachable!("made one just above");
+        };
+        tiles.resize(len, ZERO);
+        tiles
+    }
+}
+
 const ZERO: Tile = Tile([0; OUTER * OUTER]);
 
 /// A matrix in bfloat16, ready to be a factor; see the [module](self) for the layout.
 #[derive(Clone, Debug, Default)]
 pub struct Panels {
-    tiles: Vec<Tile>,
+    tiles: Tiles,
     outer: usize,
     inner: usize,
 }
@@ -65,44 +105,33 @@ impl Panels {
         panels
     }
 
-    /// Packs a right factor `[k, n]`.
+    /// Packs a right factor `[k, n]` that will be multiplied often.
     #[must_use]
     pub fn right(b: Matrix<'_>) -> Self {
-        let tiles = b.columns.div_ceil(OUTER) * b.rows.div_ceil(INNER);
-        let mut panels = Self {
-            tiles: crate::pages::with_capacity(tiles),
-            ..Self::default()
-        };
-        panels.set_right(b);
-        panels
+        let (outer, inner) = (b.columns, b.rows);
+        let per_panel = inner.div_ceil(INNER);
+        let tiles = Pages::new(outer.div_ceil(OUTER) * per_panel, ZERO, |tiles| {
+            fill(tiles, per_panel, b, pack::right);
+        });
+        Self {
+            tiles: Tiles::Kept(tiles),
+            outer,
+            inner,
+        }
     }
 
     /// [`left`](Self::left) into memory that is there already.
     pub fn set_left(&mut self, a: Matrix<'_>) {
-        self.resize(a.rows, a.columns);
-        let per_panel = self.tiles_per_panel();
-        if per_panel > 0 {
-            self.tiles
-                .par_chunks_mut(pack::GROUP * per_panel)
-                .enumerate()
-                .for_each(|(group, tiles)| {
-                    pack::left(tiles, per_panel, a, group * pack::GROUP * OUTER);
-                });
-        }
+        (self.outer, self.inner) = (a.rows, a.columns);
+        let (len, per_panel) = (self.len(), self.tiles_per_panel());
+        fill(self.tiles.own(len), per_panel, a, pack::left);
     }
 
     /// [`right`](Self::right) into memory that is there already.
     pub fn set_right(&mut self, b: Matrix<'_>) {
-        self.resize(b.columns, b.rows);
-        let per_panel = self.tiles_per_panel();
-        if per_panel > 0 {
-            self.tiles
-                .par_chunks_mut(pack::GROUP * per_panel)
-                .enumerate()
-                .for_each(|(group, tiles)| {
-                    pack::right(tiles, per_panel, b, group * pack::GROUP * OUTER);
-                });
-        }
+        (self.outer, self.inner) = (b.columns, b.rows);
+        let (len, per_panel) = (self.len(), self.tiles_per_panel());
+        fill(self.tiles.own(len), per_panel, b, pack::right);
     }
 
     /// Rows of a left factor, columns of a right one.
@@ -123,10 +152,8 @@ impl Panels {
         std::mem::size_of_val(&self.tiles[..])
     }
 
-    fn resize(&mut self, outer: usize, inner: usize) {
-        (self.outer, self.inner) = (outer, inner);
-        let len = self.panels() * self.tiles_per_panel();
-        self.tiles.resize(len, ZERO);
+    fn len(&self) -> usize {
+        self.panels() * self.tiles_per_panel()
     }
 
     fn panels(&self) -> usize {
@@ -140,6 +167,21 @@ impl Panels {
     fn panel(&self, number: usize) -> &[Tile] {
         let len = self.tiles_per_panel();
         &self.tiles[number * len..][..len]
+    }
+}
+
+/// Packs the panels of a factor in groups.
+fn fill(
+    tiles: &mut [Tile],
+    per_panel: usize,
+    matrix: Matrix<'_>,
+    pack: fn(&mut [Tile], usize, Matrix<'_>, usize),
+) {
+    if per_panel > 0 {
+        let groups = tiles.chunks_mut(pack::GROUP * per_panel).enumerate();
+        team::for_each_part(groups, |(group, tiles)| {
+            pack(tiles, per_panel, matrix, group * pack::GROUP * OUTER);
+        });
     }
 }
 
@@ -212,10 +254,10 @@ fn matmul_with(unit: Unit, out: &mut [f32], write: Write, a: &Panels, b: &Panels
     let out = Output {
         start: out.as_mut_ptr(),
         rows: m,
-        columns: n,
+        columns: 0..n,
         write,
     };
-    (0..down * across).into_par_iter().for_each(|task| {
+    team::for_each(down * across, |task| {
         let (i, j) = (task / across * left, task % across * right);
         let rows = i..(i + left).min(a.panels());
         let columns = j..(j + right).min(b.panels());
@@ -224,11 +266,39 @@ fn matmul_with(unit: Unit, out: &mut [f32], write: Write, a: &Panels, b: &Panels
     });
 }
 
+/// `out = a b[.., columns]` on this thread; `out` is `[a.outer, columns.len()]`.
+///
+/// # Panics
+/// When shapes do not fit, or `columns` does not begin with a panel of 16.
+pub fn matmul_columns(out: &mut [f32], a: &Panels, b: &Panels, columns: Range<usize>) {
+    assert_eq!(a.inner, b.inner, "inner dimensions differ");
+    assert!(columns.start.is_multiple_of(OUTER) && columns.end <= b.outer);
+    assert_eq!(
+        out.len(),
+        a.outer * columns.len(),
+        "[{}, {columns:?}]",
+        a.outer
+    );
+    if out.is_empty() || a.inner == 0 {
+        return out.fill(0.0);
+    }
+    let panels = columns.start / OUTER..columns.end.div_ceil(OUTER);
+    let out = Output {
+        start: out.as_mut_ptr(),
+        rows: a.outer,
+        columns,
+        write: Write::Replace,
+    };
+    // SAFETY: all of `out` is ours.
+    unsafe { blocks(Unit::detect(), &out, a, 0..a.panels(), b, panels) };
+}
+
 /// A matrix of which each task writes its own block.
 struct Output {
     start: *mut f32,
     rows: usize,
-    columns: usize,
+    /// The columns of the product that it holds.
+    columns: Range<usize>,
     write: Write,
 }
 
@@ -260,12 +330,13 @@ unsafe fn blocks(
                 let last = columns.end - 1;
                 let right = [j, (j + 1).min(last)].map(|panel| &b.panel(panel)[along.clone()]);
                 let height = out.rows.min(rows.end * OUTER) - i * OUTER;
-                let width = out.columns.min(columns.end * OUTER) - j * OUTER;
+                let width = out.columns.end.min(columns.end * OUTER) - j * OUTER;
+                let stride = out.columns.len();
                 // SAFETY: the cell lies inside `out`, and `height` and `width` were cut to what is ours.
                 unsafe {
-                    let at = out.start.add(i * OUTER * out.columns + j * OUTER);
+                    let at = i * OUTER * stride + j * OUTER - out.columns.start;
                     let size = (height.min(2 * OUTER), width.min(2 * OUTER));
-                    cut_block(unit, at, out.columns, size, write, left, right);
+                    cut_block(unit, out.start.add(at), stride, size, write, left, right);
                 }
             }
         }
@@ -421,6 +492,22 @@ mod tests {
         #[test]
         fn any_shape_is_right(m in 1usize..70, k in 1usize..100, n in 1usize..70) {
             check(m, k, n);
+        }
+    }
+
+    #[test]
+    fn columns_are_those_of_the_whole_product() {
+        for (m, k, n) in [(1, 33, 96), (17, 600, 333), (70, 0, 70)] {
+            let a = Panels::left(Matrix::new(&numbers(m * k, 7919), m, k));
+            let b = Panels::right(Matrix::new(&numbers(k * n, 31), k, n));
+            let mut whole = vec![0.0; m * n];
+            matmul(&mut whole, Write::Replace, &a, &b);
+            for columns in [0..n, 16..17, 64..n, 32..32] {
+                let mut part = vec![9.0; m * columns.len()];
+                matmul_columns(&mut part, &a, &b, columns.clone());
+                let rows = whole.chunks(n).flat_map(|row| &row[columns.clone()]);
+                assert!(part.iter().eq(rows), "{columns:?} of [{m}, {n}]");
+            }
         }
     }
 
