@@ -320,7 +320,7 @@ impl<'de> Deserialize<'de> for Gold {
 }
 
 /// A stretch of text, in one or several fragments, that denotes concepts.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Mention {
     /// Unique in its document; `DOCUMENT.N` where the source has none.
@@ -350,7 +350,7 @@ impl Mention {
 }
 
 /// A text with its mentions.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Document {
     /// Unique in its corpus.

@@ -2,6 +2,7 @@
 
 use std::collections::HashMap;
 use std::fmt;
+use std::hash::{DefaultHasher, Hash, Hasher};
 use std::path::Path;
 use std::str::FromStr;
 
@@ -419,20 +420,19 @@ pub fn collect(
     collector.finish(path)
 }
 
-/// Collects the documents of a file: drops identical copies, refuses differing ones, fills in ids, counts.
-pub(crate) struct Collector {
-    corpus: Corpus,
+/// Checks the documents of a file as they come: tells identical copies, refuses differing ones, fills in ids, counts.
+/// It keeps ids and digests, not documents.
+pub(crate) struct Gate {
     report: ReadReport,
-    /// Position in the corpus and first line of each document id. Only looked up, never iterated.
-    seen: HashMap<String, (usize, usize)>,
+    /// Digest and first line of each document id. Only looked up, never iterated.
+    seen: HashMap<String, (u64, usize)>,
     split: Option<Split>,
     repairs: CodeRepairs,
 }
 
-impl Collector {
+impl Gate {
     pub(crate) fn new(options: &ReadOptions) -> Self {
-        Collector {
-            corpus: Corpus::default(),
+        Gate {
             report: ReadReport::default(),
             seen: HashMap::new(),
             split: options.split,
@@ -444,14 +444,20 @@ impl Collector {
         &mut self.report
     }
 
-    pub(crate) fn add(&mut self, mut document: Document, at: &Location) -> Result<(), Error> {
+    /// The document as it is to be kept; `None` for a copy of an earlier one.
+    pub(crate) fn pass(
+        &mut self,
+        mut document: Document,
+        at: &Location,
+    ) -> Result<Option<Document>, Error> {
         document.split = self.split.or(document.split);
         fill_mention_ids(&mut document);
         if !self.repairs.is_empty() {
             self.repair(&mut document);
         }
-        if let Some(&(position, first_line)) = self.seen.get(&document.id) {
-            if self.corpus.documents[position] != document {
+        let digest = digest(&document);
+        if let Some(&(first, first_line)) = self.seen.get(&document.id) {
+            if first != digest {
                 return Err(Error::DuplicateDocument {
                     at: at.clone(),
                     id: document.id,
@@ -460,18 +466,15 @@ impl Collector {
             }
             self.report.duplicate_documents += 1;
             self.report.duplicate_mentions += document.mentions.len();
-            return Ok(());
+            return Ok(None);
         }
-        self.seen
-            .insert(document.id.clone(), (self.corpus.documents.len(), at.line));
+        self.seen.insert(document.id.clone(), (digest, at.line));
         self.report.documents += 1;
-        self.report.document_lines.push(at.line);
         self.report.mentions += document.mentions.len();
         for mention in &document.mentions {
             self.report.count_gold(&mention.gold);
         }
-        self.corpus.documents.push(document);
-        Ok(())
+        Ok(Some(document))
     }
 
     fn repair(&mut self, document: &mut Document) {
@@ -482,13 +485,52 @@ impl Collector {
         }
     }
 
-    pub(crate) fn finish(self, path: &Path) -> Result<(Corpus, ReadReport), Error> {
-        if self.corpus.documents.is_empty() {
+    /// Refuses a file without documents.
+    pub(crate) fn finish(self, path: &Path) -> Result<ReadReport, Error> {
+        if self.report.documents == 0 {
             return Err(Error::Empty {
                 path: path.to_path_buf(),
             });
         }
-        Ok((self.corpus, self.report))
+        Ok(self.report)
+    }
+}
+
+/// Equal for equal documents within one process.
+fn digest(document: &Document) -> u64 {
+    let mut hasher = DefaultHasher::new();
+    document.hash(&mut hasher);
+    hasher.finish()
+}
+
+/// Collects the documents that pass the [`Gate`].
+pub(crate) struct Collector {
+    corpus: Corpus,
+    gate: Gate,
+}
+
+impl Collector {
+    pub(crate) fn new(options: &ReadOptions) -> Self {
+        Collector {
+            corpus: Corpus::default(),
+            gate: Gate::new(options),
+        }
+    }
+
+    pub(crate) fn report(&mut self) -> &mut ReadReport {
+        self.gate.report()
+    }
+
+    pub(crate) fn add(&mut self, document: Document, at: &Location) -> Result<(), Error> {
+        if let Some(document) = self.gate.pass(document, at)? {
+            self.report().document_lines.push(at.line);
+            self.corpus.documents.push(document);
+        }
+        Ok(())
+    }
+
+    pub(crate) fn finish(self, path: &Path) -> Result<(Corpus, ReadReport), Error> {
+        Ok((self.corpus, self.gate.finish(path)?))
     }
 }
 

@@ -11,11 +11,11 @@
 //! around codes are ignored. `-1` and an empty field mean that there is no concept.
 
 use std::io::Write;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use crate::document::{Corpus, Document, Mention, Origin, SpanChars};
 use crate::error::{Error, Location};
-use crate::format::{Collector, ReadOptions, ReadReport};
+use crate::format::{Collector, Gate, ReadOptions, ReadReport};
 use crate::io::{Lines, NewFile};
 use crate::sentence;
 use crate::text::CharIndex;
@@ -25,35 +25,60 @@ use crate::text::CharIndex;
 /// # Errors
 /// See [`crate::read`].
 pub fn read(path: &Path, options: &ReadOptions) -> Result<(Corpus, ReadReport), Error> {
-    let mut lines = Lines::open(path)?;
+    let mut blocks = Blocks::open(path, options)?;
     let mut collector = Collector::new(options);
-    let mut open: Option<Block> = None;
-    while let Some(line) = lines.next_line()? {
-        let line = line.to_owned();
-        let at = lines.at();
-        if line.trim().is_empty() {
-            close(&mut open, &mut collector, options)?;
-        } else if let Some((id, section, text)) = text_line(&line) {
-            let new_document = open
-                .as_ref()
-                .is_none_or(|block| block.id != id || section == Section::Title);
-            if new_document {
-                close(&mut open, &mut collector, options)?;
-                open = Some(Block::new(id, at.clone()));
-            }
-            // Just set above if it was not set before.
-            if let Some(block) = &mut open {
-                block.add_text(section, text, &at)?;
-            }
-        } else {
-            let block = open
-                .as_mut()
-                .ok_or_else(|| structure(&at, "annotation before any `ID|t|title` line"))?;
-            block.add_annotation(&line, at, collector.report())?;
-        }
+    while let Some((document, at)) = blocks.next(collector.report())? {
+        collector.add(document, &at)?;
     }
-    close(&mut open, &mut collector, options)?;
     collector.finish(path)
+}
+
+/// Streams documents out of a file, as [`read()`] would keep them. Memory is one document, and an id and a digest for each that
+/// was read.
+pub struct Reader {
+    blocks: Blocks,
+    gate: Gate,
+    path: PathBuf,
+}
+
+impl Reader {
+    /// Opens a file, gzip or not.
+    ///
+    /// # Errors
+    /// [`Error::Io`].
+    pub fn open(path: &Path, options: &ReadOptions) -> Result<Self, Error> {
+        Ok(Reader {
+            blocks: Blocks::open(path, options)?,
+            gate: Gate::new(options),
+            path: path.to_path_buf(),
+        })
+    }
+
+    /// The next document; copies of earlier ones are left out. `None` at the end.
+    ///
+    /// # Errors
+    /// See [`crate::read`]; an empty file is refused when its end is reached.
+    pub fn next_document(&mut self) -> Result<Option<Document>, Error> {
+        while let Some((document, at)) = self.blocks.next(self.gate.report())? {
+            if let Some(document) = self.gate.pass(document, &at)? {
+                return Ok(Some(document));
+            }
+        }
+        if self.gate.report().documents == 0 {
+            return Err(Error::Empty {
+                path: self.path.clone(),
+            });
+        }
+        Ok(None)
+    }
+}
+
+impl Iterator for Reader {
+    type Item = Result<Document, Error>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        self.next_document().transpose()
+    }
 }
 
 /// Writes a PubTator file, gzip if the name ends in `.gz`; codes in the form of [`crate::Gold::to_field`]
@@ -90,6 +115,60 @@ fn text_line(line: &str) -> Option<(&str, Section, &str)> {
         "t" => Some((id, Section::Title, text)),
         "a" => Some((id, Section::Abstract, text)),
         _ => None,
+    }
+}
+
+/// The documents of a file, one by one.
+struct Blocks {
+    lines: Lines,
+    options: ReadOptions,
+    /// The document whose lines are being read.
+    open: Option<Block>,
+}
+
+impl Blocks {
+    fn open(path: &Path, options: &ReadOptions) -> Result<Self, Error> {
+        Ok(Blocks {
+            lines: Lines::open(path)?,
+            options: options.clone(),
+            open: None,
+        })
+    }
+
+    /// The next document and its place.
+    fn next(&mut self, report: &mut ReadReport) -> Result<Option<(Document, Location)>, Error> {
+        while let Some(line) = self.lines.next_line()? {
+            let line = line.to_owned();
+            let at = self.lines.at();
+            let mut complete = None;
+            if line.trim().is_empty() {
+                complete = self.open.take();
+            } else if let Some((id, section, text)) = text_line(&line) {
+                let continues = self
+                    .open
+                    .as_ref()
+                    .is_some_and(|block| block.id == id && section == Section::Abstract);
+                if !continues {
+                    complete = self.open.replace(Block::new(id, at.clone()));
+                }
+                // Just set above if it was not set before.
+                if let Some(block) = &mut self.open {
+                    block.add_text(section, text, &at)?;
+                }
+            } else {
+                let block = self
+                    .open
+                    .as_mut()
+                    .ok_or_else(|| structure(&at, "annotation before any `ID|t|title` line"))?;
+                block.add_annotation(&line, at, report)?;
+            }
+            if let Some(block) = complete {
+                return block.document(&self.options, report).map(Some);
+            }
+        }
+        let last = self.open.take();
+        last.map(|block| block.document(&self.options, report))
+            .transpose()
     }
 }
 
@@ -190,44 +269,41 @@ impl Block {
         });
         Ok(())
     }
-}
 
-/// Turns the open block, if any, into a document of the collector.
-fn close(
-    open: &mut Option<Block>,
-    collector: &mut Collector,
-    options: &ReadOptions,
-) -> Result<(), Error> {
-    let Some(block) = open.take() else {
-        return Ok(());
-    };
-    let mut text = block.title.unwrap_or_default();
-    if let Some(body) = &block.body {
-        text.push(' ');
-        text.push_str(body);
+    /// The complete document and its place.
+    fn document(
+        self,
+        options: &ReadOptions,
+        report: &mut ReadReport,
+    ) -> Result<(Document, Location), Error> {
+        let mut text = self.title.unwrap_or_default();
+        if let Some(body) = &self.body {
+            text.push(' ');
+            text.push_str(body);
+        }
+        let index = CharIndex::new(&text);
+        let mut mentions = Vec::with_capacity(self.rows.len());
+        for row in self.rows {
+            let (span, covered, same) = check_span(&row, &self.id, &index)?;
+            report.white_space_differences += usize::from(!same);
+            mentions.push(Mention {
+                id: String::new(),
+                spans: vec![span],
+                text: covered,
+                label: row.label,
+                gold: options.pubtator.gold(&row.codes),
+            });
+        }
+        let document = Document {
+            id: self.id,
+            text,
+            language: options.language,
+            split: None,
+            origin: Origin::Human,
+            mentions,
+        };
+        Ok((document, self.at))
     }
-    let index = CharIndex::new(&text);
-    let mut mentions = Vec::with_capacity(block.rows.len());
-    for row in block.rows {
-        let (span, covered, same) = check_span(&row, &block.id, &index)?;
-        collector.report().white_space_differences += usize::from(!same);
-        mentions.push(Mention {
-            id: String::new(),
-            spans: vec![span],
-            text: covered,
-            label: row.label,
-            gold: options.pubtator.gold(&row.codes),
-        });
-    }
-    let document = Document {
-        id: block.id,
-        text,
-        language: options.language,
-        split: None,
-        origin: Origin::Human,
-        mentions,
-    };
-    collector.add(document, &block.at)
 }
 
 /// The span, the text it covers, and whether that is exactly the stated text (else it differs by white space only).
@@ -363,7 +439,14 @@ mod tests {
             pubtator: PubtatorRules::preset(preset)?,
             ..ReadOptions::default()
         };
-        read(&path, &options)
+        let whole = read(&path, &options);
+        let streamed: Result<Vec<Document>, Error> = Reader::open(&path, &options)?.collect();
+        match (&whole, streamed) {
+            (Ok((corpus, _)), Ok(documents)) => assert_eq!(corpus.documents, documents),
+            (Err(whole), Err(streamed)) => assert_eq!(whole.to_string(), streamed.to_string()),
+            (whole, streamed) => panic!("read whole {whole:?}, streamed {streamed:?}"),
+        }
+        whole
     }
 
     fn error_of(text: &str) -> String {

@@ -64,8 +64,8 @@ pub mod trie;
 
 pub use error::Error;
 pub use link::{
-    Calibration, CalibrationReport, ConceptRule, Explanation, GoldRule, LinkOptions, Linker, NIL,
-    NO_CODE, Piece,
+    Calibration, CalibrationReport, ConceptRule, Explanation, GoldRule, Lexical, LinkOptions,
+    Linker, NIL, NO_CODE, Piece,
 };
 #[cfg(feature = "model")]
 pub use llama::{LinkModel, LlamaSteps};

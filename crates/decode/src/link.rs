@@ -5,7 +5,7 @@
 //!
 //! | column | value |
 //! | --- | --- |
-//! | `Candidates` | every answer of the search, best first; names of one concept stay apart; score = `exp` of the answer's length-normalised log-probability, `(p_1 ... p_n)^(1/n)` |
+//! | `Candidates` | every answer of the search (with [`Lexical`] also the nearest names), best first; names of one concept stay apart; score = `exp` of the answer's length-normalised log-probability, `(p_1 ... p_n)^(1/n)` |
 //! | `Prediction_beam_score` | the score of the best candidate |
 //! | `Prediction_score` | `exp` of the mean log-probability of the best answer's tokens without end and separators |
 //! | `Margin` | lead of the predicted concept over the next one in nats, by what [`ConceptRule`] compares, so never negative; empty when every candidate has the same code |
@@ -17,13 +17,14 @@ mod gold;
 use std::cmp::Reverse;
 
 use serde::{Deserialize, Serialize};
-use syncabel_corpus::marked::{MarkedMention, SEP};
+use syncabel_corpus::marked::{MarkedMention, SEP, completion};
 use syncabel_corpus::predictions::{Candidate, Prediction};
+use syncabel_kb::select::TfidfIndex;
 use syncabel_kb::{ConceptId, GroupId, Kb};
 
 use crate::search::{
-    Constraint, Hypothesis, PoolModel, Query, SearchOptions, SpecialTokens, Work, beam_search,
-    search,
+    Constraint, Hypothesis, PoolModel, Query, Scoring, SearchOptions, SpecialTokens, Work,
+    beam_search, search,
 };
 use crate::{Error, NodeId, StepModel, Tokenizer, Trie};
 
@@ -46,6 +47,8 @@ pub struct LinkOptions {
     pub batch: usize,
     /// How names decide about concepts.
     pub concepts: ConceptRule,
+    /// Ranks answers also by how much they look like the mention.
+    pub lexical: Option<Lexical>,
     /// Turns scores into probabilities.
     pub calibration: Option<Calibration>,
     /// An answer that is less probable than this becomes [`NIL`]; its candidates stay. Needs a calibration.
@@ -60,10 +63,55 @@ impl Default for LinkOptions {
             search: SearchOptions::default(),
             batch: 16,
             concepts: ConceptRule::default(),
+            lexical: None,
             calibration: None,
             min_probability: None,
             gold: GoldRule::default(),
         }
+    }
+}
+
+/// String similarity beside the model: the names nearest to a mention become answers too, and all answers are ranked by
+///
+/// `score + weight * cosine`
+///
+/// with the length-normalised log-probability of a name (nats a token) and the cosine of its TF-IDF vector over character 3-grams and
+/// the mention's. A model that has never seen a concept often does not dare to write its name, even where the mention is
+/// that name. The reported scores stay those of the model; [`Prediction::margin`] is a difference of this sum.
+///
+/// Needs a trie, [`Scoring::Full`], single answers, [`ConceptRule::BestName`] and a model that is a [`PoolModel`].
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Lexical {
+    /// Nearest names that become answers.
+    pub names: usize,
+    /// What a cosine of 1 is worth, in nats a token.
+    pub weight: f64,
+}
+
+impl Default for Lexical {
+    fn default() -> Self {
+        Self {
+            names: 5,
+            weight: 1.0,
+        }
+    }
+}
+
+impl LinkOptions {
+    /// Why [`Lexical`] cannot work with the other options, if so.
+    pub fn lexical_defect(&self, guided: bool) -> Option<&'static str> {
+        let lexical = self.lexical?;
+        if !lexical.weight.is_finite() {
+            return Some("its weight must be a finite number");
+        }
+        let possible = guided
+            && self.search.scoring == Scoring::Full
+            && self.search.multi_answer.is_none()
+            && self.concepts == ConceptRule::BestName;
+        (!possible).then_some(
+            "needs guided search, full scores, one name an answer and the concept of the best name",
+        )
     }
 }
 
@@ -115,6 +163,8 @@ pub struct Linker<'a> {
     kb: &'a Kb,
     trie: Option<&'a Trie>,
     options: LinkOptions,
+    /// Of all names, if the nearest ones are wanted.
+    index: Option<TfidfIndex>,
     work: Work,
 }
 
@@ -173,6 +223,15 @@ impl<'a> Linker<'a> {
             }
             _ => {}
         }
+        if let Some(reason) = options.lexical_defect(trie.is_some()) {
+            return refuse("lexical", reason);
+        }
+        if options.lexical.is_some() && matches!(model, Model::Steps(_)) {
+            return refuse(
+                "lexical",
+                "needs a model that goes on from any place, which this device does not offer; link on the CPU",
+            );
+        }
         if let Some(reason) = options.calibration.as_ref().and_then(Calibration::defect) {
             return refuse("calibration", reason);
         }
@@ -181,6 +240,7 @@ impl<'a> Linker<'a> {
             tokenizer,
             kb,
             trie,
+            index: options.lexical.map(|_| TfidfIndex::fit(kb)),
             options,
             work: Work::default(),
         })
@@ -234,7 +294,7 @@ impl<'a> Linker<'a> {
         &mut self,
         mentions: &[MarkedMention],
         progress: &mut dyn FnMut(usize),
-        more: &mut dyn FnMut(&Self, &Query, &[Hypothesis]) -> T,
+        more: &mut dyn FnMut(&Self, &Query, &[Ranked]) -> T,
     ) -> Result<Vec<(Prediction, T)>, Error> {
         let queries = mentions
             .iter()
@@ -260,9 +320,10 @@ impl<'a> Linker<'a> {
                 },
             )?;
         let mut linked: Vec<Option<(Prediction, T)>> = vec![None; mentions.len()];
-        for ((same, query), found) in work.iter().zip(&distinct).zip(&found) {
-            let answers = self.answers(query, found);
-            let more = more(self, query, found);
+        for ((same, query), found) in work.iter().zip(&distinct).zip(found) {
+            let ranked = self.rank(&mentions[same[0]], query, found);
+            let answers: Vec<Answer> = ranked.iter().map(|one| self.answer(query, one)).collect();
+            let more = more(self, query, &ranked);
             for &mention in same {
                 let prediction = self.prediction(&mentions[mention], query, &answers);
                 linked[mention] = Some((prediction, more.clone()));
@@ -287,10 +348,65 @@ impl<'a> Linker<'a> {
             })
         };
         let groups = mention.groups().map(group).collect::<Result<Vec<_>, _>>()?;
+        let given = match (groups.as_slice(), self.options.lexical, &self.index) {
+            (&[group], Some(lexical), Some(index)) => {
+                self.nearest(mention, group, lexical.names, index)?
+            }
+            _ => Vec::new(),
+        };
         Ok(Query {
             prompt: self.tokenizer.encode(&mention.prompt())?,
             groups,
+            given,
         })
+    }
+
+    /// The tokens of the names nearest to a mention.
+    fn nearest(
+        &self,
+        mention: &MarkedMention,
+        group: GroupId,
+        count: usize,
+        index: &TfidfIndex,
+    ) -> Result<Vec<Vec<u32>>, Error> {
+        let mut names = Vec::with_capacity(count);
+        for (name, _) in index.nearest(self.kb, group, &mention.mention, count) {
+            let tokens = self
+                .tokenizer
+                .encode(&completion(&[self.kb.name(name).text]))?;
+            let known = |trie: &Trie| trie.lookup(group, &tokens).is_some();
+            let fits = tokens.len() < self.options.search.max_new_tokens;
+            if fits && self.trie.is_some_and(known) {
+                names.push(tokens);
+            }
+        }
+        Ok(names)
+    }
+
+    /// Answers by what they are worth, best first.
+    fn rank(&self, mention: &MarkedMention, query: &Query, found: Vec<Hypothesis>) -> Vec<Ranked> {
+        let lexical = self.options.lexical.zip(self.index.as_ref());
+        let worth = |hypothesis: &Hypothesis| {
+            let (lexical, index) = lexical?;
+            let name = self.name(query.group_of(0)?, self.only_name(hypothesis)).0;
+            let cosine = index.cosine(&mention.mention, &name);
+            Some(lexical.weight * f64::from(cosine))
+        };
+        let mut ranked: Vec<Ranked> = found
+            .into_iter()
+            .map(|hypothesis| Ranked {
+                worth: hypothesis.score + worth(&hypothesis).unwrap_or(0.0),
+                hypothesis,
+            })
+            .collect();
+        // Stable: what the search put first stays first.
+        ranked.sort_by(|a, b| b.worth.total_cmp(&a.worth));
+        ranked
+    }
+
+    fn only_name<'h>(&self, hypothesis: &'h Hypothesis) -> &'h [u32] {
+        let mut names = hypothesis.names(&self.tokenizer.special());
+        names.next().unwrap_or_default()
     }
 
     /// Answers to every query; `done` hears of each one that is finished.
@@ -329,8 +445,10 @@ impl<'a> Linker<'a> {
         }
     }
 
-    fn explain(&self, query: &Query, found: &[Hypothesis]) -> Explanation {
-        let candidates = found.iter().map(|answer| self.pieces(query, answer));
+    fn explain(&self, query: &Query, found: &[Ranked]) -> Explanation {
+        let candidates = found
+            .iter()
+            .map(|answer| self.pieces(query, &answer.hypothesis));
         Explanation {
             candidates: candidates.collect(),
         }
@@ -376,14 +494,8 @@ impl<'a> Linker<'a> {
         self.trie?.root(query.group_of(names)?)
     }
 
-    fn answers(&self, query: &Query, found: &[Hypothesis]) -> Vec<Answer> {
-        found
-            .iter()
-            .map(|hypothesis| self.answer(query, hypothesis))
-            .collect()
-    }
-
-    fn answer(&self, query: &Query, hypothesis: &Hypothesis) -> Answer {
+    fn answer(&self, query: &Query, ranked: &Ranked) -> Answer {
+        let hypothesis = &ranked.hypothesis;
         let special = self.tokenizer.special();
         let mut names: Vec<String> = Vec::new();
         let mut codes: Vec<&str> = Vec::new();
@@ -402,6 +514,7 @@ impl<'a> Linker<'a> {
         Answer {
             name: names.join(SEP),
             code: codes.join("+"),
+            worth: ranked.worth,
             log_score: hypothesis.score,
             sum_log_prob: hypothesis.sum_log_prob,
             token_probability: hypothesis.mean_token_probability(&special),
@@ -468,10 +581,7 @@ impl<'a> Linker<'a> {
         match self.options.concepts {
             ConceptRule::BestName => {
                 let rival = answers.iter().find(|answer| answer.code != best.code);
-                (
-                    Some(best),
-                    rival.map(|rival| best.log_score - rival.log_score),
-                )
+                (Some(best), rival.map(|rival| best.worth - rival.worth))
             }
             ConceptRule::SummedNames => {
                 // Candidates are few, and their order decides ties.
@@ -516,10 +626,18 @@ impl Trie {
     }
 }
 
+/// A hypothesis and what ranks it.
+struct Ranked {
+    hypothesis: Hypothesis,
+    /// Its score, with [`Lexical`] more than that.
+    worth: f64,
+}
+
 /// What one hypothesis says.
 struct Answer {
     name: String,
     code: String,
+    worth: f64,
     log_score: f64,
     sum_log_prob: f64,
     token_probability: f64,
@@ -540,6 +658,7 @@ fn group_equal(queries: &[Query], padded: bool) -> Vec<Vec<usize>> {
             padded.then(|| Reverse(queries[i].prompt.len())),
             &queries[i].prompt,
             &queries[i].groups,
+            &queries[i].given,
             i,
         )
     };

@@ -51,14 +51,18 @@ pub struct Query {
     /// The mention's semantic groups, one for nearly every mention. The n-th name of an answer comes from the n-th
     /// group, and from the last one when there are more names than groups.
     pub groups: Vec<GroupId>,
+    /// Names that are answers in any case, by their tokens without the end; what the search does not find of them is scored
+    /// behind its answers. Only with a trie, [`Scoring::Full`] and a [`PoolModel`].
+    pub given: Vec<Vec<u32>>,
 }
 
 impl Query {
-    /// A mention of one semantic group.
+    /// A mention of one semantic group; no names are given.
     pub fn new(prompt: Vec<u32>, group: GroupId) -> Self {
         Self {
             prompt,
             groups: vec![group],
+            given: Vec::new(),
         }
     }
 
@@ -230,6 +234,7 @@ pub fn beam_search(
             reason: "best_first needs a model that goes on from any place, which this device does not offer; take beam",
         });
     }
+    check_given(queries, false)?;
     let rules = Rules::new(constraint, special, options, model.vocab_size(), false)?;
     let mut found = vec![Vec::new(); queries.len()];
     if !queries.is_empty() {
@@ -241,7 +246,8 @@ pub fn beam_search(
 }
 
 /// Decodes `queries`, at most `open_at_once` of them at any time, and hands each query's number and answers to `done` as
-/// soon as they are there: at most `options.beams` answers, best first.
+/// soon as they are there: at most `options.beams` answers, best first, and behind them those of the names given with the query
+/// that are not among them.
 ///
 /// Answers depend on the query alone, not on its companions or their order (as far as the model's arithmetic does not).
 ///
@@ -258,7 +264,21 @@ pub fn search(
     done: &mut dyn FnMut(usize, Vec<Hypothesis>),
 ) -> Result<Work, Error> {
     let rules = Rules::new(constraint, special, options, model.vocab_size(), true)?;
+    check_given(
+        queries,
+        options.scoring == Scoring::Full && matches!(constraint, Constraint::Guided(_)),
+    )?;
     pool::decode(model, queries, &rules, open_at_once.max(1), done)
+}
+
+fn check_given(queries: &[Query], possible: bool) -> Result<(), Error> {
+    if !possible && queries.iter().any(|query| !query.given.is_empty()) {
+        return Err(Error::Option {
+            key: "given",
+            reason: "names are given only to `search` with a trie and full scores",
+        });
+    }
+    Ok(())
 }
 
 /// What all mentions of one search share.

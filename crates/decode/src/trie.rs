@@ -33,6 +33,7 @@ mod stats;
 use std::path::Path;
 
 use syncabel_kb::{ConceptId, Digest, GroupId, Kb, NameId};
+use syncabel_kernels::prefetch;
 
 pub use build::NameEntry;
 pub use format::{FORMAT_VERSION, MAGIC};
@@ -201,7 +202,11 @@ impl Trie {
 
     /// The node after `token`, if some name of the group goes on with it.
     pub fn child(&self, node: NodeId, token: u32) -> Option<NodeId> {
-        self.children(node).find(token)
+        let children = self.children(node);
+        // Where the child's own children begin is looked up next, and lies near this: in a large trie, memory brings it while
+        // the tokens are compared.
+        prefetch(self.image.child_start(), children.first as usize);
+        children.find(token)
     }
 
     /// The name that may end in `node`, so that the end of sequence is allowed there.

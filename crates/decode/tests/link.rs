@@ -4,13 +4,13 @@ mod common;
 
 use std::collections::BTreeMap;
 
-use common::HashModel;
+use common::{HashModel, HashPool};
 use syncabel_corpus::marked::MarkedMention;
 use syncabel_corpus::predictions::Prediction;
 use syncabel_corpus::{Composite, Gold, Language, Origin};
 use syncabel_decode::{
-    Error, GoldRule, LinkOptions, Linker, NIL, NO_CODE, SearchOptions, SpecialTokens, StepModel,
-    Tokenizer, Trie,
+    Error, Explanation, GoldRule, Lexical, LinkOptions, Linker, NIL, NO_CODE, Scoring,
+    SearchOptions, SpecialTokens, StepModel, Tokenizer, Trie,
 };
 use syncabel_kb::{BuildOptions, Digest, Kb, RawConcept, build};
 
@@ -224,6 +224,91 @@ fn every_prediction_is_a_name_of_the_group_with_its_code_and_orderly_scores() {
             (Some(margin), Some(lead)) => assert!(margin >= 0.0 && (margin - lead).abs() < 1e-9),
             (margin, lead) => assert_eq!(margin, lead),
         }
+    }
+}
+
+/// Answers of a model that is a hash, with the nearest names at `weight`.
+fn lexically(weight: Option<f64>) -> Vec<(Prediction, Explanation)> {
+    let kb = kb();
+    let trie = Trie::for_tokenizer(&kb, &BYTES).unwrap();
+    let lexical = weight.map(|weight| Lexical { names: 3, weight });
+    let search = SearchOptions {
+        beams: 1,
+        ..SearchOptions::default()
+    };
+    let options = LinkOptions {
+        lexical,
+        search,
+        ..LinkOptions::default()
+    };
+    let model = Box::new(HashPool::new(VOCAB, 5));
+    let mut linker = Linker::with_pool(model, &BYTES, &kb, Some(&trie), options).unwrap();
+    let mentions: Vec<_> = (0..10)
+        .map(|i| mention(i, "Disease", Gold::none()))
+        .collect();
+    linker.link_explained(&mentions).unwrap()
+}
+
+#[test]
+fn the_nearest_names_are_answers_and_count_as_much_as_they_are_told_to() {
+    let alone = lexically(None);
+    assert!(alone.iter().all(|(row, _)| row.candidates.len() == 1));
+    // A weight of nothing: more names, ranked by the model.
+    let with = lexically(Some(0.0));
+    assert!(with.iter().any(|(row, _)| row.candidates.len() > 1));
+    for ((row, why), (alone, _)) in with.iter().zip(&alone) {
+        assert!(
+            row.candidates
+                .iter()
+                .any(|answer| answer.name == alone.prediction)
+        );
+        assert!(row.candidates.iter().any(|answer| answer.name == "Podagra"));
+        assert!(row.candidates.is_sorted_by(|a, b| a.score >= b.score));
+        for (answer, pieces) in row.candidates.iter().zip(&why.candidates) {
+            let spelled: String = pieces.iter().map(|piece| piece.text.as_str()).collect();
+            assert_eq!(spelled.strip_prefix(' '), Some(answer.name.as_str()));
+        }
+    }
+    // A large one: the nearest name, with the model's score.
+    for (row, _) in lexically(Some(1e6)) {
+        assert_eq!(row.prediction, "Podagra");
+        assert_eq!(row.predicted_code, "D006073");
+        assert!(0.0 < row.prediction_beam_score && row.prediction_beam_score < 1.0);
+        assert!(row.margin.is_none_or(|margin| margin > 1e3));
+    }
+}
+
+#[test]
+fn nearest_names_beside_what_cannot_score_them_are_refused() {
+    let kb = kb();
+    let trie = Trie::for_tokenizer(&kb, &BYTES).unwrap();
+    let options = |scoring| LinkOptions {
+        lexical: Some(Lexical::default()),
+        search: SearchOptions {
+            scoring,
+            ..SearchOptions::default()
+        },
+        ..LinkOptions::default()
+    };
+    let pool = |trie, scoring| {
+        let model = Box::new(HashPool::new(VOCAB, 5));
+        Linker::with_pool(model, &BYTES, &kb, trie, options(scoring)).map(drop)
+    };
+    assert!(pool(Some(&trie), Scoring::Full).is_ok());
+    let steps = Linker::with_model(
+        Box::new(HashModel::new(VOCAB, 5)),
+        &BYTES,
+        &kb,
+        Some(&trie),
+        options(Scoring::Full),
+    );
+    for refused in [
+        pool(Some(&trie), Scoring::Local),
+        pool(None, Scoring::Full),
+        steps.map(drop),
+    ] {
+        let error = refused.unwrap_err().to_string();
+        assert!(error.contains("lexical"), "{error}");
     }
 }
 

@@ -209,6 +209,36 @@ proptest! {
     }
 }
 
+proptest! {
+    #[test]
+    fn given_names_are_answers_with_the_score_that_enumeration_finds(
+        names in names(), beams in 1..6usize, seed in any::<u64>(), best_first in any::<bool>(), length_penalty in penalty(),
+        open in 1..6usize, every in 1..4usize
+    ) {
+        let trie = trie(&[names.clone()]);
+        let strategy = if best_first { Way::BestFirst } else { Way::Beam };
+        let options = SearchOptions { strategy, beams, length_penalty, ..Default::default() };
+        let plain = queries(7, 1);
+        let given: Vec<Vec<u32>> = names.iter().step_by(every).map(|name| letters(name)).collect();
+        let with: Vec<Query> = plain.iter().map(|query| Query { given: given.clone(), ..query.clone() }).collect();
+        let mut model = HashPool::new(VOCAB, seed);
+        let (searched, _) = decode(&mut model, &plain, Constraint::Guided(&trie), &options, open);
+        let (found, _) = decode(&mut model, &with, Constraint::Guided(&trie), &options, open);
+        for ((query, searched), found) in plain.iter().zip(&searched).zip(&found) {
+            prop_assert_eq!(&found[..searched.len()], searched);
+            let scores = enumerated(seed, query, &trie, given.iter().cloned(), &options);
+            for (score, tokens) in &scores {
+                let same: Vec<&Hypothesis> = found.iter().filter(|answer| &answer.tokens == tokens).collect();
+                prop_assert_eq!(same.len(), 1);
+                prop_assert!((same[0].score - score).abs() < 1e-5);
+                prop_assert_eq!(same[0].token_log_probs.len(), tokens.len());
+            }
+            let known = |answer: &Hypothesis| searched.contains(answer) || scores.iter().any(|(_, t)| *t == answer.tokens);
+            prop_assert!(found.iter().all(known));
+        }
+    }
+}
+
 #[test]
 fn equal_scores_come_in_the_order_of_their_tokens() {
     let names = strings(&["fa", "cb", "ca", "b", "d", "be"]);
@@ -358,6 +388,12 @@ fn what_cannot_be_searched_is_refused() {
                 .contains(key)
         );
     }
+    let given = [Query {
+        given: vec![letters("ab")],
+        ..one[0].clone()
+    }];
+    let error = refused(Constraint::Guided(&trie), &local, &given);
+    assert!(error.to_string().contains("given"), "{error}");
     let nowhere = [Query::new(vec![1], GroupId(3))];
     let error = refused(Constraint::Guided(&trie), &best_first, &nowhere);
     assert!(matches!(error, Error::NoSuchGroup { group: 3, .. }));

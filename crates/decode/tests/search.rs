@@ -19,6 +19,7 @@ fn names() -> impl Strategy<Value = Vec<String>> {
 
 fn query(prompt: &[u32]) -> Query {
     Query {
+        given: Vec::new(),
         prompt: prompt.to_vec(),
         groups: vec![GROUP],
     }

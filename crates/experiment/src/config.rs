@@ -17,7 +17,7 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use syncabel_corpus::marked::AbbreviationStep;
 use syncabel_corpus::{CorpusFormat, Language, PubtatorRules};
-use syncabel_decode::{ConceptRule, LinkOptions, Scoring, SearchOptions, Strategy};
+use syncabel_decode::{ConceptRule, Lexical, LinkOptions, Scoring, SearchOptions, Strategy};
 use syncabel_eval::{Bootstrap, CompositeRule, SeenRule};
 use syncabel_kb::select::Selection;
 use syncabel_kb::{BuildOptions, SourceFormat};
@@ -394,6 +394,9 @@ pub struct LinkConfig {
     pub length_penalty: Option<f32>,
     /// How names decide about concepts: `best_name` or `summed_names`.
     pub concepts: ConceptRule,
+    /// The names nearest to a mention by TF-IDF (`names`, 5 where left out) become answers too, and answers are ranked by the
+    /// model's score plus `weight` times the cosine. Left out: by the model's score alone (the paper's). On CPUs.
+    pub lexical: Option<Lexical>,
     /// How weights are kept on CPUs: `f32` or `bf16`.
     pub precision: LinkPrecision,
 }
@@ -430,6 +433,7 @@ impl Default for LinkConfig {
             scoring: Scoring::default(),
             length_penalty: None,
             concepts: ConceptRule::default(),
+            lexical: None,
             precision: LinkPrecision::default(),
         }
     }
@@ -455,6 +459,7 @@ impl LinkConfig {
             search,
             batch: self.batch,
             concepts: self.concepts,
+            lexical: self.lexical,
             ..LinkOptions::default()
         }
     }

@@ -267,6 +267,15 @@ fn link(config: &Experiment) -> Check {
             "`best_first` runs on CPUs only: set `model.device: flex`, or take `beam`",
         )?;
     }
+    if link.lexical.is_some() {
+        let defect = link.options().lexical_defect(link.guided);
+        ensure(defect.is_none(), "link.lexical", defect.unwrap_or_default())?;
+        ensure(
+            syncabel_model::is_cpu(&config.model.device),
+            "link.lexical",
+            "runs on CPUs only: set `model.device: flex`, or leave it out",
+        )?;
+    }
     Ok(())
 }
 

@@ -176,9 +176,136 @@ impl<'q> Search<'q> {
 
 struct Open<'q> {
     index: usize,
-    search: Search<'q>,
+    query: &'q Query,
+    stage: Stage<'q>,
+    /// What was said about the prompt, if names are given that begin behind it.
+    prompt: Option<Scores>,
     /// Runs in the present pass.
     asked: usize,
+}
+
+enum Stage<'q> {
+    Searching(Search<'q>),
+    /// The search is done; names that it did not find are being read.
+    Reading {
+        found: Vec<Hypothesis>,
+        names: Vec<&'q [u32]>,
+    },
+}
+
+impl<'q> Open<'q> {
+    fn new(index: usize, query: &'q Query, rules: &Rules<'_>) -> Result<Self, Error> {
+        Ok(Self {
+            index,
+            query,
+            stage: Stage::Searching(Search::new(index, query, rules)?),
+            prompt: None,
+            asked: 0,
+        })
+    }
+
+    /// Adds the runs that it needs next, beside those of `open` mentions in all; none when it is done.
+    fn ask(
+        &mut self,
+        open: usize,
+        rules: &Rules<'_>,
+        runs: &mut Vec<Run>,
+        work: &mut Work,
+    ) -> Result<(), Error> {
+        let before = runs.len();
+        if let Stage::Searching(search) = &mut self.stage {
+            search.ask(open, rules, runs)?;
+            if runs.len() == before {
+                work.unproven += u64::from(search.is_unproven());
+                self.read_names(rules);
+            }
+        }
+        if let (Stage::Reading { names, .. }, Some(prompt)) = (&self.stage, &self.prompt) {
+            runs.extend(names.iter().map(|name| Run {
+                mention: self.index,
+                after: Some(prompt.state),
+                tokens: name.to_vec(),
+                score_read: true,
+                wanted: Wanted::Tokens(vec![rules.special.eos]),
+            }));
+        }
+        self.asked = runs.len() - before;
+        Ok(())
+    }
+
+    /// Leaves the search for the names that it did not find.
+    fn read_names(&mut self, rules: &Rules<'_>) {
+        let done = Stage::Reading {
+            found: Vec::new(),
+            names: Vec::new(),
+        };
+        let Stage::Searching(search) = std::mem::replace(&mut self.stage, done) else {
+            return;
+        };
+        let found = search.into_hypotheses(rules);
+        let eos = rules.special.eos;
+        let is_found = |name: &[u32]| {
+            found
+                .iter()
+                .any(|answer| answer.tokens.strip_suffix(&[eos]) == Some(name))
+        };
+        let given = self.query.given.iter().map(Vec::as_slice);
+        let names = given
+            .filter(|name| !name.is_empty() && !is_found(name))
+            .collect();
+        self.stage = Stage::Reading { found, names };
+    }
+
+    fn tell(&mut self, scores: Vec<Scores>, rules: &Rules<'_>) -> Result<(), Error> {
+        if self.prompt.is_none() && !self.query.given.is_empty() {
+            self.prompt = scores.first().cloned();
+        }
+        match &mut self.stage {
+            Stage::Searching(search) => search.tell(&mut scores.into_iter(), rules),
+            Stage::Reading { found, names } => {
+                let read = names.drain(..).zip(&scores);
+                let begun = self.prompt.iter().flat_map(|prompt| &prompt.next);
+                let begun: Vec<(u32, f32)> = begun.copied().collect();
+                found.extend(read.filter_map(|(name, scores)| given(name, &begun, scores, rules)));
+                Ok(())
+            }
+        }
+    }
+
+    fn into_hypotheses(self) -> Vec<Hypothesis> {
+        match self.stage {
+            Stage::Searching(_) => Vec::new(),
+            Stage::Reading { found, .. } => found,
+        }
+    }
+}
+
+/// The answer that a given name is; `None` for one that the trie does not have.
+fn given(
+    name: &[u32],
+    begun: &[(u32, f32)],
+    scores: &Scores,
+    rules: &Rules<'_>,
+) -> Option<Hypothesis> {
+    let first = begun
+        .iter()
+        .find(|(token, _)| Some(token) == name.first())?
+        .1;
+    let end = scores.next.first()?.1;
+    let token_log_probs: Vec<f32> = [first]
+        .into_iter()
+        .chain(scores.read.iter().copied())
+        .chain([end])
+        .collect();
+    let mut tokens = name.to_vec();
+    tokens.push(rules.special.eos);
+    let sum_log_prob: f64 = token_log_probs.iter().copied().map(f64::from).sum();
+    Some(Hypothesis {
+        score: sum_log_prob / rules.length_divisor(tokens.len()),
+        tokens,
+        sum_log_prob,
+        token_log_probs,
+    })
 }
 
 /// Decodes `queries`, at most `open_at_once` of them at any time, handing each result over as soon as it is there.
@@ -213,25 +340,17 @@ fn pump<'q>(
         open.iter_mut().for_each(|mention| mention.asked = 0);
         loop {
             for (index, query) in waiting.by_ref().take(open_at_once - open.len()) {
-                let search = Search::new(index, query, rules)?;
-                open.push(Open {
-                    index,
-                    search,
-                    asked: 0,
-                });
+                open.push(Open::new(index, query, rules)?);
             }
             let together = open.len();
             for mention in open.iter_mut().filter(|mention| mention.asked == 0) {
-                let before = runs.len();
-                mention.search.ask(together, rules, &mut runs)?;
-                mention.asked = runs.len() - before;
+                mention.ask(together, rules, &mut runs, &mut work)?;
             }
             // Who asks for nothing has its answers; its place is free for another one.
             let before = open.len();
-            for Open { index, search, .. } in open.extract_if(.., |mention| mention.asked == 0) {
-                model.close(index);
-                work.unproven += u64::from(search.is_unproven());
-                done(index, search.into_hypotheses(rules));
+            for mention in open.extract_if(.., |mention| mention.asked == 0) {
+                model.close(mention.index);
+                done(mention.index, mention.into_hypotheses());
             }
             if open.len() == before || waiting.len() == 0 {
                 break;
@@ -245,8 +364,8 @@ fn pump<'q>(
         check(&runs, &scores)?;
         let mut scores = scores.into_iter();
         for mention in open.iter_mut() {
-            let own = &mut scores.by_ref().take(mention.asked);
-            mention.search.tell(own, rules)?;
+            let own = scores.by_ref().take(mention.asked).collect();
+            mention.tell(own, rules)?;
         }
     }
 }

@@ -43,20 +43,26 @@ pub(super) fn read_corpus(
     language: Option<&str>,
 ) -> Result<Corpus> {
     let format = corpus_format(path, format)?;
-    let pubtator = rules
-        .map(PubtatorRules::preset)
-        .transpose()?
-        .unwrap_or_default();
-    let language = language
-        .map(Language::from_str)
-        .transpose()?
-        .unwrap_or_default();
-    let options = ReadOptions {
-        pubtator,
-        language,
-        ..ReadOptions::default()
-    };
+    let options = read_options(rules, language)?;
     Ok(crate::corpus_file::read(path, format, &options)?.0)
+}
+
+/// How a corpus is to be read.
+///
+/// # Errors
+/// Bad input for rules or a language that do not exist.
+pub(super) fn read_options(rules: Option<&str>, language: Option<&str>) -> Result<ReadOptions> {
+    Ok(ReadOptions {
+        pubtator: rules
+            .map(PubtatorRules::preset)
+            .transpose()?
+            .unwrap_or_default(),
+        language: language
+            .map(Language::from_str)
+            .transpose()?
+            .unwrap_or_default(),
+        ..ReadOptions::default()
+    })
 }
 
 /// The format that was named, or the one that the file name suggests.

@@ -18,7 +18,7 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 use syncabel_corpus::marked::{AbbreviationStep, GroupRule, MarkOptions, MarkedMention};
 use syncabel_decode::{
-    Calibration, ConceptRule, LinkModel, LinkOptions, Linker, Scoring, Strategy, Trie,
+    Calibration, ConceptRule, Lexical, LinkModel, LinkOptions, Linker, Scoring, Strategy, Trie,
 };
 use syncabel_kb::{Digest, Kb};
 use syncabel_model::TextTokenizer;
@@ -36,7 +36,7 @@ const TOLD_EVERY: Duration = Duration::from_secs(30);
 ///
 /// Mention spans and their semantic group (or entity type, see --group) are given; finding mentions is not part of this
 /// program. Answers are written in input order, as soon as they are there; an interrupted run continues with --resume.
-/// JSON Lines and marked sentences are read and written as a stream, in bounded memory.
+/// JSON Lines, PubTator and marked sentences are read and written as a stream: memory does not grow with the notes.
 #[derive(Debug, clap::Args)]
 #[command(
     after_help = "Example: syncabel link notes.jsonl --model \"$(syncabel train my_experiment.yaml)\" --kb terms.kb --out linked.tsv\n\n\
@@ -99,6 +99,10 @@ pub(super) struct Args {
     /// What is predicted: the concept of the best name, or the one whose names are most probable together (sum).
     #[arg(long, default_value = "best", value_parser = ["best", "sum"])]
     concepts: String,
+    /// Let the five names nearest to a mention by TF-IDF be answers too, and rank by score plus WEIGHT times the cosine: for
+    /// concepts that the model was not trained on.
+    #[arg(long, value_name = "WEIGHT")]
+    lexical: Option<f64>,
     /// Concept names that one answer may hold.
     #[arg(long, default_value_t = 1)]
     max_answers: usize,
@@ -159,7 +163,19 @@ pub(super) fn run(args: Args) -> Result<()> {
         meter.add(items.len() as u64);
     }
     meter.finish();
+    warn_of_unproven(&linker);
     sink.map_or(Ok(()), Sink::finish)
+}
+
+/// Says so where best-first search stopped at its limit.
+fn warn_of_unproven(linker: &Linker<'_>) {
+    let unproven = linker.work().unproven;
+    if unproven > 0 {
+        tracing::warn!(
+            "{unproven} mentions: best-first search stopped at its limit of tokens, so their names are not proved to be \
+             the best; --beams 1 or --search beam needs less work"
+        );
+    }
 }
 
 /// Links some mentions and writes their answers.
@@ -225,6 +241,10 @@ impl Args {
                 "sum" => ConceptRule::SummedNames,
                 _ => ConceptRule::BestName,
             },
+            lexical: self.lexical.map(|weight| Lexical {
+                weight,
+                ..Lexical::default()
+            }),
             length_penalty: self.length_penalty,
             ..LinkConfig::default()
         };

@@ -52,6 +52,11 @@ impl TfidfIndex {
         size_of_val(self.postings.as_slice()) + size_of_val(self.starts.as_slice())
     }
 
+    /// The cosine of two texts, between 0 and 1.
+    pub fn cosine(&self, a: &str, b: &str) -> f32 {
+        self.vectorizer.vector(a).cosine(&self.vectorizer.vector(b))
+    }
+
     /// The `k` names of a group with the highest cosine, best first, by the rule for ties of
     /// [`crate::select`]. Names that share no gram with the mention are not given, so there may
     /// be fewer.

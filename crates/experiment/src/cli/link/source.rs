@@ -1,9 +1,10 @@
 //! Where mentions come from: a corpus in any format, or marked sentences, from a file or standard input.
 //!
-//! JSON Lines and marked sentences are read as they are needed; other formats need the whole file before the first
+//! JSON Lines, PubTator and marked sentences are read as they are needed; other formats need the whole file before the first
 //! mention can be told.
 
-use super::super::io::{corpus_format, read_corpus};
+use super::super::io::{corpus_format, read_options};
+use crate::corpus_file;
 use crate::error::BadInput;
 use anyhow::Result;
 use std::collections::VecDeque;
@@ -13,7 +14,7 @@ use std::path::{Path, PathBuf};
 use std::rc::Rc;
 use std::str::FromStr;
 use syncabel_corpus::marked::{self, MarkOptions, MarkedMention};
-use syncabel_corpus::{CorpusFormat, Document, Gold, Language, Origin, jsonl};
+use syncabel_corpus::{CorpusFormat, Document, Gold, Language, Origin, jsonl, pubtator};
 use syncabel_kb::Kb;
 
 /// The name of the format that is no corpus format.
@@ -95,19 +96,22 @@ impl Input {
     }
 
     fn documents(&self) -> Result<Box<dyn Iterator<Item = Result<Document>>>> {
-        if self.format()? == CorpusFormat::Jsonl {
-            let reader = jsonl::Reader::open(self.file())?;
-            return Ok(Box::new(
-                reader.map(|document| -> Result<Document> { Ok(with_ids(document?)) }),
-            ));
-        }
-        let corpus = read_corpus(
-            self.file(),
-            self.format.as_deref(),
-            self.rules.as_deref(),
-            self.language.as_deref(),
-        )?;
-        Ok(Box::new(corpus.documents.into_iter().map(Ok)))
+        let (file, format) = (self.file(), self.format()?);
+        let options = read_options(self.rules.as_deref(), self.language.as_deref())?;
+        Ok(match format {
+            CorpusFormat::Jsonl => {
+                let documents = jsonl::Reader::open(file)?;
+                Box::new(documents.map(|document| Ok(with_ids(document?))))
+            }
+            CorpusFormat::Pubtator => {
+                let documents = pubtator::Reader::open(file, &options)?;
+                Box::new(documents.map(|document| Ok(document?)))
+            }
+            _ => {
+                let (corpus, _) = corpus_file::read(file, format, &options)?;
+                Box::new(corpus.documents.into_iter().map(Ok))
+            }
+        })
     }
 
     /// Starts to read.
