@@ -53,6 +53,7 @@ pub(crate) const DOCUMENTS: usize = 0;
 pub(crate) const GROUPS: usize = 1;
 /// Gold, answers and candidates.
 pub(crate) const CODES: usize = 2;
+/// Not compared with one another: a string may have several numbers.
 pub(crate) const MENTIONS: usize = 3;
 pub(crate) const VERDICTS: usize = 4;
 
@@ -136,9 +137,12 @@ impl PredictionColumns {
 
     /// Appends rows whose strings have numbers of their own; their lines are counted from `line_before`.
     fn append(&mut self, block: &PredictionColumns, line_before: u32) {
-        let numbers: [Vec<u32>; KINDS] =
-            std::array::from_fn(|kind| self.strings[kind].merge(&block.strings[kind]));
+        let numbers: [Vec<u32>; KINDS] = std::array::from_fn(|kind| match kind {
+            MENTIONS => Vec::new(),
+            kind => self.strings[kind].merge(&block.strings[kind]),
+        });
         let number = |kind: usize, index: u32| numbers[kind][index as usize];
+        let first_mention = self.strings[MENTIONS].concatenate(&block.strings[MENTIONS]);
         let first = self.candidates.len() as u32;
         let candidates = block.candidates.iter();
         self.candidates
@@ -149,7 +153,7 @@ impl PredictionColumns {
             group: number(GROUPS, row.group),
             gold: number(CODES, row.gold),
             answer: number(CODES, row.answer),
-            mention: number(MENTIONS, row.mention),
+            mention: first_mention + row.mention,
             verdict: number(VERDICTS, row.verdict),
             candidates: [first + row.candidates[0], row.candidates[1]],
             ..*row

@@ -88,7 +88,7 @@ impl TrainingSet {
         let mut set = TrainingSet::default();
         let mut codes = Canonicaliser::new(kb);
         for mention in mentions {
-            let id = set.mention(&mention.text);
+            let id = set.note_mention(&mention.text);
             for composite in &mention.gold.alternatives {
                 match &composite.0[..] {
                     // By far the most common case, without a copy of the code.
@@ -110,7 +110,7 @@ impl TrainingSet {
         let mut set = TrainingSet::default();
         let mut codes = Canonicaliser::new(kb);
         for (field, mention) in fields {
-            let id = set.mention(mention);
+            let id = set.note_mention(mention);
             for composite in codes.alternatives(field) {
                 set.add(&composite, id);
             }
@@ -147,9 +147,9 @@ impl TrainingSet {
         codes.filter_map(|code| self.code(code, rule)).collect()
     }
 
-    /// Number of this very mention string, capitals and all, if it was annotated.
-    pub(crate) fn mention_index(&self, mention: &str) -> Option<u32> {
-        self.mentions.find(mention)
+    /// Number of the `index`-th of these mention strings, capitals and all, if it was annotated.
+    pub(crate) fn mention(&self, mentions: &Strings, index: u32) -> Option<u32> {
+        self.mentions.find_in(mentions, index)
     }
 
     /// Whether a mention string was annotated with one of these codes, all by their numbers.
@@ -172,7 +172,7 @@ impl TrainingSet {
         most_frequent(self.mentions.iter().zip(self.mention_counts.iter().copied()))
     }
 
-    fn mention(&mut self, mention: &str) -> u32 {
+    fn note_mention(&mut self, mention: &str) -> u32 {
         let id = self.mentions.index(mention);
         if id as usize == self.mention_counts.len() {
             self.mention_counts.push(0);
@@ -243,10 +243,10 @@ mod tests {
         assert_eq!(verdicts("A"), [false, false, true]);
         assert_eq!(verdicts("D|C"), [true; 3], "one alternative is enough");
         assert_eq!(verdicts("D"), [false; 3]);
-        assert!(set.mention_index("x").is_some() && set.mention_index("X").is_none());
+        assert!(set.mentions.find("x").is_some() && set.mentions.find("X").is_none());
         assert_eq!((set.code_count(), set.mention_count()), (2, 2));
         let pairs = |field: &str, mention: &str| {
-            let mention = set.mention_index(mention).unwrap();
+            let mention = set.mentions.find(mention).unwrap();
             rules.map(|rule| set.has_pair(&set.codes(&gold(field), rule), mention, rule))
         };
         assert_eq!(pairs("A+B", "x"), [false, true, true]);

@@ -260,7 +260,7 @@ impl PredictionColumns {
             .map(|index| {
                 let mention = mentions.get(index);
                 MentionString {
-                    index: training.and_then(|t| t.mention_index(mention)),
+                    index: training.and_then(|t| t.mention(mentions, index)),
                     frequent: frequent.as_ref().map(|f| f.contains(mention)),
                     surface: Surface::of(mention),
                 }

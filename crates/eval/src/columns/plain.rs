@@ -8,7 +8,7 @@ use std::fs::File;
 use std::io::Read;
 use std::path::Path;
 
-use memchr::{memchr, memchr_iter, memrchr};
+use memchr::{memchr, memchr3_iter, memrchr};
 use rayon::prelude::*;
 use syncabel_corpus::predictions::{COLUMNS, Candidate};
 
@@ -163,39 +163,35 @@ impl Layout {
 
     /// `None` for anything unusual.
     fn split(&self, block: &[u8]) -> Option<Split> {
-        if memchr(b'\r', block).is_some() {
-            return None;
-        }
         let text = std::str::from_utf8(block).ok()?;
         let mut columns = PredictionColumns::default();
         let mut cells: Vec<&str> = vec![""; self.cells + 1];
-        let (mut lines, mut start) = (0, 0);
-        let ends = memchr_iter(b'\n', block).chain((!block.ends_with(b"\n")).then_some(block.len()));
-        for end in ends {
-            lines += 1;
-            let row = &text[start..end];
+        let (mut lines, mut count, mut start) = (0, 0, 0);
+        let last = (!block.is_empty() && !block.ends_with(b"\n")).then_some(block.len());
+        for end in memchr3_iter(b'\t', b'\n', b'\r', block).chain(last) {
+            let cell = &text[start..end];
             start = end + 1;
-            if row.is_empty() {
-                continue;
+            let ended_by = block.get(end).copied().unwrap_or(b'\n');
+            if ended_by == b'\n' {
+                lines += 1;
+                if count == 0 && cell.is_empty() {
+                    continue;
+                }
             }
-            self.cells_of(row, &mut cells)?;
-            self.row(&cells, lines, &mut columns)?;
-        }
-        Some(Split { columns, lines })
-    }
-
-    fn cells_of<'t>(&self, row: &'t str, cells: &mut [&'t str]) -> Option<()> {
-        let (mut count, mut start) = (0, 0);
-        let ends = memchr_iter(b'\t', row.as_bytes()).chain(std::iter::once(row.len()));
-        for end in ends {
-            if count == self.cells || row.as_bytes().get(start) == Some(&b'"') {
+            if ended_by == b'\r' || count == self.cells || cell.starts_with('"') {
                 return None;
             }
-            cells[count] = &row[start..end];
+            cells[count] = cell;
             count += 1;
-            start = end + 1;
+            if ended_by == b'\n' {
+                if count < self.cells {
+                    return None;
+                }
+                self.row(&cells, lines, &mut columns)?;
+                count = 0;
+            }
         }
-        (count == self.cells).then_some(())
+        Some(Split { columns, lines })
     }
 
     fn row(&self, cells: &[&str], line: u32, into: &mut PredictionColumns) -> Option<()> {
