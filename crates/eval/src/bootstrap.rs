@@ -6,8 +6,9 @@
 //! replicates, interpolated linearly (facts: section 8 of the paper's evaluation).
 //!
 //! All metrics of a file share the weights of a replicate, which keeps differences between strata meaningful. They are
-//! columns of one table with a row per document ([`Sums`]), and a replicate is one pass over it: weight times row, added up. Replicate `r` draws from stream `r` of one seeded generator, so
-//! the result does not depend on the number of threads.
+//! columns of one table with a row per document ([`Sums`]), and replicates are a matrix product: weights times table, in single
+//! precision where that is exact (counts), else in double. Replicate `r` draws from stream `r` of one seeded generator, so the
+//! result does not depend on the number of threads.
 
 use rand::{Rng, SeedableRng};
 use rand_chacha::ChaCha8Rng;
@@ -153,6 +154,15 @@ impl Sums {
         self.totals[column] += value;
     }
 
+    /// A document's sums, to add to.
+    pub(crate) fn row(&mut self, document: u32) -> RowSums<'_> {
+        let first = document as usize * self.columns;
+        RowSums {
+            cells: &mut self.cells[first..first + self.columns],
+            totals: &mut self.totals,
+        }
+    }
+
     /// Adds one column to another.
     pub(crate) fn add_column(&mut self, to: usize, from: usize) {
         for row in self.cells.chunks_exact_mut(self.columns) {
@@ -174,9 +184,16 @@ impl Sums {
     /// Column sums for several sets of document weights at once: `weights` times the table.
     ///
     /// # Shapes
-    /// - weights: `[replicates, documents]`
+    /// - weights: `[replicates, documents]`, each row with as many draws as there are documents
     /// - result: `[replicates, columns]`
-    fn weighted(&self, weights: &[f64], replicates: usize) -> Vec<f64> {
+    fn weighted(&self, weights: &[f32], replicates: usize) -> Vec<f64> {
+        let shape = [replicates, self.documents, self.columns];
+        if self.single_is_exact() {
+            let mut result = vec![0.0; replicates * self.columns];
+            add_product(&mut result, shape, weights, self.documents, &self.cells);
+            return result.into_iter().map(f64::from).collect();
+        }
+        let weights: Vec<f64> = weights.iter().copied().map(f64::from).collect();
         let mut result = vec![0.0; replicates * self.columns];
         let mut panel = vec![0.0; PANEL_DOCUMENTS * self.columns];
         for (index, cells) in self
@@ -199,10 +216,70 @@ impl Sums {
         }
         result
     }
+
+    /// Whether weighted sums are whole numbers below 2^24, which single precision adds without rounding, in any order.
+    fn single_is_exact(&self) -> bool {
+        let largest = self.cells.iter().fold(0.0, |a: f32, &b| a.max(b));
+        f64::from(largest) * self.documents as f64 <= 16_777_216.0
+            && self.cells.iter().all(|cell| cell.fract() == 0.0 && *cell >= 0.0)
+    }
+}
+
+/// The sums of one document.
+pub(crate) struct RowSums<'s> {
+    cells: &'s mut [f32],
+    totals: &'s mut [f64],
+}
+
+impl RowSums<'_> {
+    pub(crate) fn add(&mut self, column: usize, value: f64) {
+        self.cells[column] += value as f32;
+        self.totals[column] += value;
+    }
+
+    /// Adds one to a column and `credit` to the next.
+    pub(crate) fn add_pair(&mut self, column: usize, credit: f64) {
+        self.add(column, 1.0);
+        self.add(column + 1, credit);
+    }
 }
 
 /// Documents whose rows are widened to double precision and multiplied at a time; their panel stays in the cache.
 const PANEL_DOCUMENTS: usize = 256;
+
+/// `c = alpha × a × b + beta × c`, as [`matrixmultiply::dgemm`] has it.
+type Product<P> = unsafe fn(
+    usize,
+    usize,
+    usize,
+    P,
+    *const P,
+    isize,
+    isize,
+    *const P,
+    isize,
+    isize,
+    P,
+    *mut P,
+    isize,
+    isize,
+);
+
+/// A precision that matrices are multiplied in.
+trait Precision: Sized {
+    const ONE: Self;
+    const PRODUCT: Product<Self>;
+}
+
+impl Precision for f32 {
+    const ONE: f32 = 1.0;
+    const PRODUCT: Product<f32> = matrixmultiply::sgemm;
+}
+
+impl Precision for f64 {
+    const ONE: f64 = 1.0;
+    const PRODUCT: Product<f64> = matrixmultiply::dgemm;
+}
 
 /// Adds `left × right` to `result`.
 ///
@@ -210,29 +287,29 @@ const PANEL_DOCUMENTS: usize = 256;
 /// - left: `[rows, inner]`, rows `stride` apart
 /// - right: `[inner, columns]`
 /// - result: `[rows, columns]`
-fn add_product(
-    result: &mut [f64],
+fn add_product<P: Precision>(
+    result: &mut [P],
     [rows, inner, columns]: [usize; 3],
-    left: &[f64],
+    left: &[P],
     stride: usize,
-    right: &[f64],
+    right: &[P],
 ) {
     assert!(result.len() >= rows * columns && right.len() >= inner * columns);
     assert!(rows == 0 || left.len() >= (rows - 1) * stride + inner);
     // SAFETY: every element that the product reads or writes lies inside its slice, as asserted above.
     unsafe {
-        matrixmultiply::dgemm(
+        P::PRODUCT(
             rows,
             inner,
             columns,
-            1.0,
+            P::ONE,
             left.as_ptr(),
             stride as isize,
             1,
             right.as_ptr(),
             columns as isize,
             1,
-            1.0,
+            P::ONE,
             result.as_mut_ptr(),
             columns as isize,
             1,
@@ -272,7 +349,7 @@ impl Bootstrap {
             return Err(Error::NoReplicates);
         }
         let documents = sums.documents;
-        // Wide enough for the product to be worth it, and not more than 16 MiB of weights a thread.
+        // Wide enough for the product to be worth it, and not more than 8 MiB of weights a thread.
         let block = ((1 << 21) / documents.max(1)).clamp(4, 64);
         let blocks: Vec<Vec<f64>> = (0..self.replicates.div_ceil(block))
             .into_par_iter()
@@ -280,9 +357,12 @@ impl Bootstrap {
                 let first = index * block;
                 let count = block.min(self.replicates - first);
                 let mut weights = vec![0.0; count * documents];
+                let mut drawn = vec![0; documents];
                 for (row, weights) in weights.chunks_mut(documents.max(1)).enumerate() {
-                    let mut rng = self.generator(first + row);
-                    draw(documents, &mut rng, |document| weights[document] += 1.0);
+                    draw_many(&mut drawn, self.generator(first + row));
+                    for (weight, drawn) in weights.iter_mut().zip(&drawn) {
+                        *weight = f32::from(*drawn);
+                    }
                 }
                 let columns = sums.weighted(&weights, count);
                 columns
@@ -365,16 +445,81 @@ impl Bootstrap {
 /// Multinomial weights: how often each index comes up when as many are drawn, with replacement, as there are.
 pub(crate) fn draw_weights(weights: &mut [u32], rng: &mut ChaCha8Rng) {
     weights.fill(0);
-    draw(weights.len(), rng, |index| weights[index] += 1);
-}
-
-/// Draws as many indices below `count` as `count`, with replacement.
-fn draw(count: usize, rng: &mut ChaCha8Rng, mut drawn: impl FnMut(usize)) {
-    let Ok(count) = u32::try_from(count) else {
+    let Ok(count) = u32::try_from(weights.len()) else {
         return;
     };
     for _ in 0..count {
-        drawn(rng.random_range(0..count) as usize);
+        weights[rng.random_range(0..count) as usize] += 1;
+    }
+}
+
+/// The weights of [`draw_weights`], number by number, two times as fast: random numbers are made many at a time (more of them
+/// than needed), and small counters stay in the cache. No counter gets near its end: 2^16 draws of one index never happen.
+fn draw_many(weights: &mut [u16], mut rng: ChaCha8Rng) {
+    weights.fill(0);
+    let Ok(count) = u32::try_from(weights.len()) else {
+        return;
+    };
+    // A number maps to the upper half of `number × count`; where the lower half is above this, a second one decides whether
+    // the index is one more (Canon's method, as `random_range` has it).
+    let unbiased = count.wrapping_neg();
+    let index = |number: u32| (u64::from(number) * u64::from(count)) >> 32;
+    let lower = |number: u32| number.wrapping_mul(count);
+    let mut numbers = Numbers::new(&mut rng);
+    let mut left = weights.len();
+    while left > 0 {
+        let ready = numbers.ready();
+        let ready = &ready[..ready.len().min(left)];
+        let biased = match ready.iter().any(|&n| lower(n) > unbiased) {
+            true => ready.iter().position(|&n| lower(n) > unbiased),
+            false => None,
+        };
+        let plain = biased.unwrap_or(ready.len());
+        for &number in &ready[..plain] {
+            let weight = &mut weights[index(number) as usize];
+            *weight = weight.saturating_add(1);
+        }
+        numbers.next += plain;
+        left -= plain;
+        if biased.is_some() {
+            let (first, second) = (numbers.take(), numbers.take());
+            let carry = lower(first).checked_add(index(second) as u32).is_none();
+            let weight = &mut weights[index(first) as usize + usize::from(carry)];
+            *weight = weight.saturating_add(1);
+            left -= 1;
+        }
+    }
+}
+
+/// Random numbers that a generator makes, many at a time.
+struct Numbers<'r> {
+    rng: &'r mut ChaCha8Rng,
+    buffer: [u32; 256],
+    next: usize,
+}
+
+impl<'r> Numbers<'r> {
+    fn new(rng: &'r mut ChaCha8Rng) -> Self {
+        Numbers {
+            rng,
+            buffer: [0; 256],
+            next: 256,
+        }
+    }
+
+    /// Those that come next; at least one.
+    fn ready(&mut self) -> &[u32] {
+        if self.next == self.buffer.len() {
+            self.rng.fill(&mut self.buffer);
+            self.next = 0;
+        }
+        &self.buffer[self.next..]
+    }
+
+    fn take(&mut self) -> u32 {
+        let number = self.ready()[0];
+        self.next += 1;
+        number
     }
 }
 
@@ -478,6 +623,48 @@ mod tests {
         assert_eq!(found[0], found[1], "2 x / (n + n) is x / n");
         assert_eq!(found[2], [0.0, 0.0], "0/0 is 0");
         assert_eq!(table.ratio(ratios[0]), sums.correct() as f64 / 300.0);
+    }
+
+    #[test]
+    fn weights_are_the_same_drawn_one_by_one_or_many_at_a_time() {
+        // The largest has a biased number about every 10,000 draws.
+        for (count, streams) in [(0, 1), (1, 3), (2, 50), (873, 50), (400_000, 3)] {
+            for stream in 0..streams {
+                let rng = Bootstrap::default().generator(stream);
+                let (mut one_by_one, mut many) = (vec![0; count], vec![7; count]);
+                draw_weights(&mut one_by_one, &mut rng.clone());
+                draw_many(&mut many, rng);
+                assert!(one_by_one.iter().copied().eq(many.into_iter().map(u32::from)));
+            }
+        }
+    }
+
+    #[test]
+    fn single_precision_is_taken_only_where_it_is_exact() {
+        let ratios = [Ratio::new(1, 0)];
+        let bootstrap = Bootstrap {
+            replicates: 40,
+            seed: 3,
+        };
+        let replicates = |value: f64, rows: f64| {
+            let mut sums = Sums::new(5000, 2);
+            for document in 0..5000 {
+                sums.add(document, 0, rows);
+                sums.add(document, 1, if document % 3 == 0 { value } else { 0.0 });
+            }
+            let single = sums.single_is_exact();
+            (single, bootstrap.ratio_replicates(&sums, &ratios).unwrap())
+        };
+        let by_hand = |value: f64, rows: f64| {
+            let of_weights = |weights: &[u32]| {
+                let third = weights.iter().step_by(3).sum::<u32>();
+                f64::from(third) * value / (rows * 5000.0)
+            };
+            bootstrap.replicate(5000, of_weights).unwrap()
+        };
+        for (value, rows, single) in [(2.0, 2.0, true), (0.5, 2.0, false), (3.0, 5000.0, false)] {
+            assert_eq!(replicates(value, rows), (single, by_hand(value, rows)));
+        }
     }
 
     #[test]

@@ -34,8 +34,18 @@ impl Canonical {
 
     /// Whether this can be a right answer at all.
     pub(crate) fn is_answer(&self) -> bool {
-        !self.parts.is_empty() && !self.parts.iter().any(|part| part == NIL || part == NO_CODE)
+        !self.parts.is_empty() && self.parts.iter().all(|part| is_answer(part))
     }
+}
+
+/// Whether a single code can be a right answer.
+pub(crate) fn is_answer(code: &str) -> bool {
+    code != NIL && code != NO_CODE
+}
+
+/// Whether a field is one code, written as it is compared where there is no KB.
+pub(crate) fn is_plain(field: &str) -> bool {
+    !field.is_empty() && field.trim().len() == field.len() && !field.contains(['+', '|'])
 }
 
 /// Canonical forms of code fields, remembered, since the same few thousand codes fill tens of thousands of rows.

@@ -4,6 +4,7 @@
 //! calibration. Rows of equal score cannot be told apart, so a measure that ranks takes them together: nothing here
 //! depends on the order of the rows.
 
+use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
 
 use crate::bootstrap::Interval;
@@ -119,7 +120,7 @@ pub struct CalibrationBin {
 /// Score columns (by index into [`SCORE_COLUMNS`]) that hold at least one number.
 pub(crate) fn columns_present(outcomes: &[Outcome]) -> Vec<usize> {
     let present = |&column: &usize| outcomes.iter().any(|o| o.scores[column].is_finite());
-    (0..SCORE_COLUMNS.len()).filter(present).collect()
+    (0..SCORE_COLUMNS.len()).into_par_iter().filter(present).collect()
 }
 
 /// How many of the thresholds keep a mention; none does without a score. Thresholds grow, so it is the first so many.
@@ -127,31 +128,34 @@ pub(crate) fn keeping(score: f64) -> usize {
     THRESHOLDS.iter().take_while(|t| score >= **t).count()
 }
 
+/// Score and credit of a mention.
+type Pair = (f64, f64);
+
 impl ScoreReport {
     /// Everything but the thresholds, whose intervals come from the file's bootstrap.
-    pub(crate) fn new(
-        outcomes: &[Outcome],
-        column: usize,
-        thresholds: Vec<ThresholdPoint>,
-    ) -> Self {
-        let blocks = blocks(outcomes, column);
-        let pairs = || {
-            let scores = outcomes.iter().map(|o| (o.scores[column], o.credit));
-            scores.filter(|(score, _)| score.is_finite())
-        };
-        let scored = pairs().count();
+    pub(crate) fn new(outcomes: &[Outcome], column: usize) -> Self {
+        let pairs: Vec<Pair> = outcomes
+            .iter()
+            .map(|o| (o.scores[column], o.credit))
+            .collect();
+        let known = || pairs.iter().filter(|(score, _)| score.is_finite());
+        let scored = known().count();
+        let zeros = known().filter(|(score, _)| *score == 0.0).count();
+        let calibration = calibration(&pairs);
+        let aurc_optimal = optimal(&pairs);
+        let blocks = blocks(pairs);
         let (risk_coverage, aurc) = risk_coverage(&blocks, outcomes.len());
         ScoreReport {
             column: SCORE_COLUMNS[column].to_owned(),
             scored,
             missing: outcomes.len() - scored,
-            zeros: pairs().filter(|(score, _)| *score == 0.0).count(),
-            thresholds,
+            zeros,
+            thresholds: Vec::new(),
             best_f1: best_f1(&blocks, outcomes.len()),
             risk_coverage,
             aurc,
-            aurc_optimal: optimal(outcomes),
-            calibration: calibration(pairs().collect()),
+            aurc_optimal,
+            calibration,
         }
     }
 }
@@ -164,18 +168,10 @@ struct Block {
 }
 
 /// Blocks of equal score, highest first, missing scores last.
-fn blocks(outcomes: &[Outcome], column: usize) -> Vec<Block> {
-    let key = |score: f64| {
-        if score.is_finite() {
-            score
-        } else {
-            f64::NEG_INFINITY
-        }
-    };
-    let mut rows: Vec<(f64, f64)> = outcomes
-        .iter()
-        .map(|o| (key(o.scores[column]), o.credit))
-        .collect();
+fn blocks(mut rows: Vec<Pair>) -> Vec<Block> {
+    for (score, _) in rows.iter_mut().filter(|(score, _)| !score.is_finite()) {
+        *score = f64::NEG_INFINITY;
+    }
     rows.sort_unstable_by(|a, b| b.0.total_cmp(&a.0));
     let mut blocks: Vec<Block> = Vec::new();
     for (score, credit) in rows {
@@ -243,11 +239,11 @@ fn risk_coverage(blocks: &[Block], all: usize) -> (Vec<RiskPoint>, f64) {
 }
 
 /// The area when every right answer is ranked before every wrong one.
-fn optimal(outcomes: &[Outcome]) -> f64 {
+fn optimal(pairs: &[Pair]) -> f64 {
     let mut partial: Vec<f64> = Vec::new();
     let (mut right, mut wrong) = (0usize, 0usize);
-    for outcome in outcomes {
-        match outcome.credit {
+    for &(_, credit) in pairs {
+        match credit {
             credit if credit >= 1.0 => right += 1,
             credit if credit <= 0.0 => wrong += 1,
             credit => partial.push(credit),
@@ -260,16 +256,19 @@ fn optimal(outcomes: &[Outcome]) -> f64 {
         errors += 1.0 - credit;
         area += errors / (right + index + 1) as f64;
     }
-    area / outcomes.len() as f64
+    area / pairs.len() as f64
 }
 
-fn calibration(pairs: Vec<(f64, f64)>) -> Option<Calibration> {
-    if pairs.is_empty() || pairs.iter().any(|(score, _)| !(0.0..=1.0).contains(score)) {
+/// Of mentions that have a score.
+fn calibration(pairs: &[Pair]) -> Option<Calibration> {
+    let pairs = || pairs.iter().filter(|(score, _)| score.is_finite());
+    let count = pairs().count();
+    if count == 0 || pairs().any(|(score, _)| !(0.0..=1.0).contains(score)) {
         return None;
     }
     let mut sums = [(0usize, 0.0, 0.0); CALIBRATION_BINS];
     let mut brier = 0.0;
-    for &(score, credit) in &pairs {
+    for &(score, credit) in pairs() {
         let bin = ((score * CALIBRATION_BINS as f64) as usize).min(CALIBRATION_BINS - 1);
         sums[bin].0 += 1;
         sums[bin].1 += score;
@@ -289,7 +288,7 @@ fn calibration(pairs: Vec<(f64, f64)>) -> Option<Calibration> {
         })
         .collect();
     let gap = |b: &CalibrationBin| (b.mean_score - b.accuracy).abs();
-    let n = pairs.len() as f64;
+    let n = count as f64;
     Some(Calibration {
         ece: bins.iter().map(|b| gap(b) * b.rows as f64 / n).sum(),
         mce: bins.iter().map(gap).fold(0.0, f64::max),
@@ -316,7 +315,7 @@ mod tests {
         let rows: Vec<Prediction> = rows.iter().enumerate().map(row).collect();
         let scored = score(&rows, None, None, &EvalOptions::default()).unwrap();
         assert_eq!(columns_present(&scored.outcomes), [0]);
-        ScoreReport::new(&scored.outcomes, 0, Vec::new())
+        ScoreReport::new(&scored.outcomes, 0)
     }
 
     #[test]

@@ -12,7 +12,6 @@ mod sample;
 
 use std::collections::BTreeMap;
 use std::fmt;
-use std::path::Path;
 use std::str::FromStr;
 
 use serde::{Deserialize, Serialize};
@@ -154,33 +153,30 @@ pub(crate) fn choose_column(
     }
 }
 
-/// The verdict in a row's judge column; `None` for an empty cell.
+/// The verdict of a cell; `None` for an empty one, an error for a label outside the protocol.
+pub(crate) fn label(cell: &str) -> Result<Option<Label>, ()> {
+    match cell.trim() {
+        "" => Ok(None),
+        text => text.parse().map(Some),
+    }
+}
+
+/// The verdict in the judge column of the `index`-th row.
 ///
 /// # Errors
 /// [`Error::UnknownLabel`] for a label outside the protocol.
-pub(crate) fn label_of(
-    prediction: &Prediction,
-    column: &str,
-    source: Option<&Path>,
-    row: u32,
-    line: usize,
-) -> Result<Option<Label>, Error> {
+fn label_of(prediction: &Prediction, column: &str, index: usize) -> Result<Option<Label>, Error> {
     let value = prediction.extra.iter().find(|(name, _)| name == column);
-    match value.map(|(_, value)| value.trim()) {
-        None | Some("") => Ok(None),
-        Some(text) => text.parse().map(Some).map_err(|()| Error::UnknownLabel {
-            place: match source {
-                Some(path) => format!("{}:{line}", path.display()),
-                None => format!("data row {}", row + 1),
-            },
-            mention: format!(
-                "{} {}-{}",
-                prediction.filename, prediction.start_span, prediction.end_span
-            ),
-            column: column.to_owned(),
-            label: text.to_owned(),
-        }),
-    }
+    let cell = value.map_or("", |(_, cell)| cell.as_str());
+    label(cell).map_err(|()| Error::UnknownLabel {
+        place: format!("data row {}", index + 1),
+        mention: format!(
+            "{} {}-{}",
+            prediction.filename, prediction.start_span, prediction.end_span
+        ),
+        column: column.to_owned(),
+        label: cell.trim().to_owned(),
+    })
 }
 
 /// How far two judges agree on the same rows.
@@ -296,7 +292,7 @@ impl Agreement {
         }
         let mut verdicts: Vec<(&str, String, String)> = Vec::new();
         for (index, row) in rows.iter().enumerate() {
-            let label = |column| label_of(row, column, None, index as u32, 0);
+            let label = |column| label_of(row, column, index);
             if let (Some(a), Some(b)) = (label(first)?, label(second)?) {
                 verdicts.push((&row.filename, a.to_string(), b.to_string()));
             }

@@ -37,6 +37,7 @@
 
 mod bootstrap;
 pub mod codes;
+mod columns;
 mod compare;
 pub mod confidence;
 mod correction;
@@ -52,10 +53,13 @@ pub mod published;
 mod report;
 mod score;
 pub mod strata;
+mod strings;
 pub mod tables;
 mod training;
+mod verdicts;
 
 pub use bootstrap::{Bootstrap, DocumentSums, Interval, Ratio, Sums};
+pub use columns::PredictionColumns;
 pub use compare::{Comparison, Difference, compare, compare_scored, compare_seeds, mcnemar_exact};
 pub use correction::Correction;
 pub use error::Error;

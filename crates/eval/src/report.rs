@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::path::Path;
 
+use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
 use syncabel_corpus::predictions::Prediction;
 use syncabel_kb::Kb;
@@ -137,7 +138,7 @@ pub const JUDGE_RATES: [&str; 6] = [
 /// Where each metric's sums stand in the bootstrap's table. Column 0 counts mentions.
 struct Layout {
     columns: usize,
-    /// Mentions and credits of the strata: groups first, then the parts of each partition.
+    /// Mentions and, in the next column, credits of the strata: groups first, then the parts of each partition.
     strata: Vec<[usize; 2]>,
     cutoffs: Vec<(u32, usize)>,
     judge: Option<usize>,
@@ -190,38 +191,49 @@ impl Layout {
         }
     }
 
-    fn sums(&self, scored: &Scored) -> Sums {
+    fn tally(&self, scored: &Scored) -> Tally {
         let mut sums = Sums::new(scored.documents.len(), self.columns);
+        let mut full = vec![0; self.strata.len()];
+        let mut full_kept = vec![[0; THRESHOLDS.len()]; self.thresholds.len()];
+        let (mut correct, mut tied) = (0, 0);
         for outcome in &scored.outcomes {
-            let document = outcome.document;
-            let mut add = |[rows, credit]: [usize; 2]| {
-                sums.add(document, rows, 1.0);
-                sums.add(document, credit, outcome.credit);
+            correct += usize::from(outcome.correct);
+            tied += usize::from(outcome.tied);
+            let mut row = sums.row(outcome.document);
+            row.add_pair(ALL, outcome.credit);
+            let mut add_stratum = |stratum: usize| {
+                row.add_pair(self.strata[stratum][0], outcome.credit);
+                full[stratum] += usize::from(outcome.correct);
             };
-            add([ALL, CREDIT]);
-            add(self.strata[outcome.group as usize]);
+            add_stratum(outcome.group as usize);
             let mut first = scored.groups.len();
             for partition in &PARTITIONS {
                 if let Some(part) = (partition.part)(outcome) {
-                    add(self.strata[first + part]);
+                    add_stratum(first + part);
                 }
                 first += partition.parts.len();
             }
-            for (column, thresholds) in &self.thresholds {
+            for ((column, thresholds), full) in self.thresholds.iter().zip(&mut full_kept) {
                 // Only the highest that keeps it; what lower ones keep is added up below.
                 let keeping = confidence::keeping(outcome.scores[*column]);
                 if let Some(highest) = keeping.checked_sub(1) {
-                    add(thresholds[highest]);
+                    row.add_pair(thresholds[highest][0], outcome.credit);
+                    full[highest] += usize::from(outcome.correct);
                 }
             }
             for &(k, column) in &self.cutoffs {
                 let right = outcome.first_right.is_some_and(|rank| rank <= k);
-                sums.add(document, column, f64::from(u8::from(right)));
+                row.add(column, f64::from(u8::from(right)));
             }
             if let Some(first) = self.judge {
                 for (rate, holds) in judge_rates(outcome).into_iter().enumerate() {
-                    sums.add(document, first + rate, f64::from(u8::from(holds)));
+                    row.add(first + rate, f64::from(u8::from(holds)));
                 }
+            }
+        }
+        for full in &mut full_kept {
+            for index in (1..full.len()).rev() {
+                full[index - 1] += full[index];
             }
         }
         for (_, thresholds) in &self.thresholds {
@@ -231,7 +243,13 @@ impl Layout {
                 }
             }
         }
-        sums
+        Tally {
+            sums,
+            full,
+            full_kept,
+            correct,
+            tied,
+        }
     }
 
     /// All ratios, in the order in which [`Scored::report`] takes their intervals.
@@ -255,6 +273,17 @@ impl Layout {
         }
         ratios
     }
+}
+
+/// What one pass over the mentions adds up.
+struct Tally {
+    sums: Sums,
+    /// Answers with full credit, by stratum.
+    full: Vec<usize>,
+    /// Answers with full credit that each threshold keeps, by score column.
+    full_kept: Vec<[usize; THRESHOLDS.len()]>,
+    correct: usize,
+    tied: usize,
 }
 
 /// Precision, recall and F1 of what a threshold keeps.
@@ -297,16 +326,24 @@ impl Scored {
     /// As [`evaluate`].
     pub fn report(&self, options: &EvalOptions) -> Result<EvalReport, Error> {
         let layout = Layout::new(self);
-        let sums = layout.sums(self);
-        let intervals = options.bootstrap.ratio_intervals(&sums, &layout.ratios())?;
+        let (tally, scores) = rayon::join(
+            || layout.tally(self),
+            || {
+                let columns = layout.thresholds.par_iter();
+                columns
+                    .map(|(column, _)| ScoreReport::new(&self.outcomes, *column))
+                    .collect()
+            },
+        );
+        let sums = &tally.sums;
+        let intervals = options.bootstrap.ratio_intervals(sums, &layout.ratios())?;
         let mut intervals = intervals.into_iter();
         let mut next = || intervals.next().unwrap_or_default();
         let overall = next();
-        let full = self.full_credits();
         let mut strata = layout
             .strata
             .iter()
-            .zip(&full)
+            .zip(&tally.full)
             .map(|([rows, credit], correct)| Stratum {
                 rows: sums.total(*rows) as usize,
                 correct: *correct,
@@ -333,10 +370,10 @@ impl Scored {
                 judge_rates.insert(name.to_owned(), Rate { rate, ci95: next() });
             }
         }
-        let scores = self.score_reports(&layout, &sums, next);
+        let scores = with_thresholds(scores, &layout, &tally, next);
         Ok(EvalReport {
             rows: self.outcomes.len(),
-            correct: self.outcomes.iter().filter(|o| o.correct).count(),
+            correct: tally.correct,
             recall_at_1: sums.ratio(Ratio::new(CREDIT, ALL)),
             ci95: overall,
             gold_not_in_kb: self.gold_not_in_kb(),
@@ -351,28 +388,11 @@ impl Scored {
             recall_at_ci95,
             strata: named(parts),
             scores,
-            tied: self.outcomes.iter().filter(|o| o.tied).count(),
+            tied: tally.tied,
             documents: self.documents.len(),
             removed: self.removed,
             options: options.clone(),
         })
-    }
-
-    /// Answers with full credit, by stratum.
-    fn full_credits(&self) -> Vec<usize> {
-        let parts: usize = PARTITIONS.iter().map(|p| p.parts.len()).sum();
-        let mut counts = vec![0; self.groups.len() + parts];
-        for outcome in self.outcomes.iter().filter(|o| o.correct) {
-            counts[outcome.group as usize] += 1;
-            let mut first = self.groups.len();
-            for partition in &PARTITIONS {
-                if let Some(part) = (partition.part)(outcome) {
-                    counts[first + part] += 1;
-                }
-                first += partition.parts.len();
-            }
-        }
-        counts
     }
 
     /// The first two partitions, where there is training data.
@@ -381,45 +401,39 @@ impl Scored {
         [0, 1, SEEN.len(), SEEN.len() + 1].map(|part| trained.then(|| parts[part].clone()))
     }
 
-    fn score_reports(
-        &self,
-        layout: &Layout,
-        sums: &Sums,
-        mut next: impl FnMut() -> Interval,
-    ) -> Vec<ScoreReport> {
-        let mut reports = Vec::new();
-        for (column, thresholds) in &layout.thresholds {
-            let mut correct = [0; THRESHOLDS.len()];
-            for outcome in self.outcomes.iter().filter(|o| o.correct) {
-                let keeping = confidence::keeping(outcome.scores[*column]);
-                correct[..keeping].iter_mut().for_each(|count| *count += 1);
-            }
-            let mut points = Vec::with_capacity(THRESHOLDS.len());
-            for ((columns, threshold), correct) in thresholds.iter().zip(THRESHOLDS).zip(correct) {
-                let [precision, recall, f1] = threshold_ratios(*columns).map(|r| sums.ratio(r));
-                points.push(ThresholdPoint {
-                    threshold,
-                    kept: sums.total(columns[0]) as usize,
-                    correct,
-                    precision,
-                    precision_ci95: next(),
-                    recall,
-                    recall_ci95: next(),
-                    f1,
-                    f1_ci95: next(),
-                });
-            }
-            reports.push(ScoreReport::new(&self.outcomes, *column, points));
-        }
-        reports
-    }
-
     fn gold_not_in_kb(&self) -> Option<usize> {
         self.outcomes
             .iter()
             .map(|o| o.missing_from_kb.map(usize::from))
             .sum()
     }
+}
+
+/// The reports with what their thresholds keep; `next` gives the intervals of [`threshold_ratios`] in order.
+fn with_thresholds(
+    mut reports: Vec<ScoreReport>,
+    layout: &Layout,
+    tally: &Tally,
+    mut next: impl FnMut() -> Interval,
+) -> Vec<ScoreReport> {
+    let columns = layout.thresholds.iter().zip(&tally.full_kept);
+    for (report, ((_, thresholds), full)) in reports.iter_mut().zip(columns) {
+        for ((columns, threshold), &correct) in thresholds.iter().zip(THRESHOLDS).zip(full) {
+            let [precision, recall, f1] = threshold_ratios(*columns).map(|r| tally.sums.ratio(r));
+            report.thresholds.push(ThresholdPoint {
+                threshold,
+                kept: tally.sums.total(columns[0]) as usize,
+                correct,
+                precision,
+                precision_ci95: next(),
+                recall,
+                recall_ci95: next(),
+                f1,
+                f1_ci95: next(),
+            });
+        }
+    }
+    reports
 }
 
 /// Strata by partition and part, those without mentions left out.

@@ -8,6 +8,7 @@ use syncabel_kb::Kb;
 
 use crate::codes::{Canonical, Canonicaliser};
 use crate::score::SeenRule;
+use crate::strings::Strings;
 
 /// How many of the most frequent concepts and mention strings count as frequent (the paper's partition).
 pub const FREQUENT: usize = 100;
@@ -19,10 +20,10 @@ pub const FREQUENT: usize = 100;
 #[derive(Debug, Clone, Default)]
 pub struct TrainingSet {
     /// Every code string in any reading, numbered, so that pairs are pairs of numbers.
-    codes: FxHashMap<String, u32>,
+    codes: Strings,
     /// What each of them is, and how often it stands for a whole composite with sorted parts.
     known: Vec<(Readings, usize)>,
-    mentions: FxHashMap<String, u32>,
+    mentions: Strings,
     mention_counts: Vec<usize>,
     /// The codes that each mention string was annotated with.
     pairs: FxHashMap<(u32, u32), Readings>,
@@ -39,6 +40,15 @@ impl Readings {
     const KEY: Readings = Readings(2);
     /// A single code.
     const PART: Readings = Readings(4);
+
+    /// The reading that a rule asks about.
+    fn of(rule: SeenRule) -> Self {
+        match rule {
+            SeenRule::CodeString => Readings::STRING,
+            SeenRule::CodeSet => Readings::KEY,
+            SeenRule::AnyConcept => Readings::PART,
+        }
+    }
 
     fn add(&mut self, other: Readings) {
         self.0 |= other.0;
@@ -78,7 +88,7 @@ impl TrainingSet {
         let mut set = TrainingSet::default();
         let mut codes = Canonicaliser::new(kb);
         for mention in mentions {
-            let id = set.mention(&mention.text);
+            let id = set.note_mention(&mention.text);
             for composite in &mention.gold.alternatives {
                 match &composite.0[..] {
                     // By far the most common case, without a copy of the code.
@@ -100,7 +110,7 @@ impl TrainingSet {
         let mut set = TrainingSet::default();
         let mut codes = Canonicaliser::new(kb);
         for (field, mention) in fields {
-            let id = set.mention(mention);
+            let id = set.note_mention(mention);
             for composite in codes.alternatives(field) {
                 set.add(&composite, id);
             }
@@ -121,69 +131,52 @@ impl TrainingSet {
         self.mentions.len()
     }
 
-    /// Whether the training data covers a gold annotation.
-    pub(crate) fn has_concept(&self, gold: &[Canonical], rule: SeenRule) -> bool {
-        self.any(gold, rule, |code, reading| {
-            self.known[code as usize].0.has(reading)
-        })
+    /// Number of a single code, if the training data covers it.
+    pub(crate) fn code(&self, code: &str, rule: SeenRule) -> Option<u32> {
+        let index = self.codes.find(code)?;
+        let readings = self.known[index as usize].0;
+        readings.has(Readings::of(rule)).then_some(index)
     }
 
-    /// Number of this very mention string, capitals and all, if it was annotated.
-    pub(crate) fn mention_index(&self, mention: &str) -> Option<u32> {
-        self.mentions.get(mention).copied()
+    /// Numbers of those codes of a gold annotation that the training data covers; none if it is unseen.
+    pub(crate) fn codes(&self, gold: &[Canonical], rule: SeenRule) -> Vec<u32> {
+        let codes = gold.iter().flat_map(|composite| match rule {
+            SeenRule::CodeString | SeenRule::CodeSet => std::slice::from_ref(&composite.key),
+            SeenRule::AnyConcept => &composite.parts,
+        });
+        codes.filter_map(|code| self.code(code, rule)).collect()
     }
 
-    /// Whether a mention string, by its number, was annotated with this concept.
-    pub(crate) fn has_pair(&self, gold: &[Canonical], mention: u32, rule: SeenRule) -> bool {
-        self.any(gold, rule, |code, reading| {
+    /// Number of the `index`-th of these mention strings, capitals and all, if it was annotated.
+    pub(crate) fn mention(&self, mentions: &Strings, index: u32) -> Option<u32> {
+        self.mentions.find_in(mentions, index)
+    }
+
+    /// Whether a mention string was annotated with one of these codes, all by their numbers.
+    pub(crate) fn has_pair(&self, codes: &[u32], mention: u32, rule: SeenRule) -> bool {
+        let annotated = |&code: &u32| {
             let pair = self.pairs.get(&(mention, code));
-            pair.is_some_and(|readings| readings.has(reading))
-        })
+            pair.is_some_and(|readings| readings.has(Readings::of(rule)))
+        };
+        codes.iter().any(annotated)
     }
 
     /// The [`FREQUENT`] most frequent code strings (composite parts sorted); the first in the alphabet among equals.
     pub(crate) fn frequent_concepts(&self) -> HashSet<&str> {
-        most_frequent(
-            self.codes
-                .iter()
-                .map(|(code, &i)| (code.as_str(), self.known[i as usize].1)),
-        )
+        let counts = self.known.iter().map(|(_, count)| *count);
+        most_frequent(self.codes.iter().zip(counts))
     }
 
     /// The [`FREQUENT`] most frequent mention strings.
     pub(crate) fn frequent_mentions(&self) -> HashSet<&str> {
-        let count = |id: u32| self.mention_counts[id as usize];
-        most_frequent(self.mentions.iter().map(|(m, &id)| (m.as_str(), count(id))))
+        most_frequent(self.mentions.iter().zip(self.mention_counts.iter().copied()))
     }
 
-    /// Whether `holds` for some code of the annotation in the reading of the rule.
-    fn any(
-        &self,
-        gold: &[Canonical],
-        rule: SeenRule,
-        holds: impl Fn(u32, Readings) -> bool,
-    ) -> bool {
-        let check = |code: &str, reading| self.codes.get(code).is_some_and(|&c| holds(c, reading));
-        gold.iter().any(|composite| match rule {
-            SeenRule::CodeString => check(&composite.key, Readings::STRING),
-            SeenRule::CodeSet => check(&composite.key, Readings::KEY),
-            SeenRule::AnyConcept => composite
-                .parts
-                .iter()
-                .any(|part| check(part, Readings::PART)),
-        })
-    }
-
-    fn mention(&mut self, mention: &str) -> u32 {
-        let id = match self.mentions.get(mention) {
-            Some(&id) => id,
-            None => {
-                let id = self.mention_counts.len() as u32;
-                self.mentions.insert(mention.to_owned(), id);
-                self.mention_counts.push(0);
-                id
-            }
-        };
+    fn note_mention(&mut self, mention: &str) -> u32 {
+        let id = self.mentions.index(mention);
+        if id as usize == self.mention_counts.len() {
+            self.mention_counts.push(0);
+        }
         self.mention_counts[id as usize] += 1;
         id
     }
@@ -207,15 +200,10 @@ impl TrainingSet {
     }
 
     fn note(&mut self, code: &str, mention: u32, readings: Readings, count: usize) {
-        let id = match self.codes.get(code) {
-            Some(&id) => id,
-            None => {
-                let id = self.known.len() as u32;
-                self.codes.insert(code.to_owned(), id);
-                self.known.push((Readings::default(), 0));
-                id
-            }
-        };
+        let id = self.codes.index(code);
+        if id as usize == self.known.len() {
+            self.known.push((Readings::default(), 0));
+        }
         let known = &mut self.known[id as usize];
         known.0.add(readings);
         known.1 += count;
@@ -246,7 +234,7 @@ mod tests {
             SeenRule::CodeSet,
             SeenRule::AnyConcept,
         ];
-        let verdicts = |field: &str| rules.map(|rule| set.has_concept(&gold(field), rule));
+        let verdicts = |field: &str| rules.map(|rule| !set.codes(&gold(field), rule).is_empty());
         assert_eq!(
             verdicts("A+B"),
             [false, true, true],
@@ -255,11 +243,11 @@ mod tests {
         assert_eq!(verdicts("A"), [false, false, true]);
         assert_eq!(verdicts("D|C"), [true; 3], "one alternative is enough");
         assert_eq!(verdicts("D"), [false; 3]);
-        assert!(set.mention_index("x").is_some() && set.mention_index("X").is_none());
+        assert!(set.mentions.find("x").is_some() && set.mentions.find("X").is_none());
         assert_eq!((set.code_count(), set.mention_count()), (2, 2));
         let pairs = |field: &str, mention: &str| {
-            let mention = set.mention_index(mention).unwrap();
-            rules.map(|rule| set.has_pair(&gold(field), mention, rule))
+            let mention = set.mentions.find(mention).unwrap();
+            rules.map(|rule| set.has_pair(&set.codes(&gold(field), rule), mention, rule))
         };
         assert_eq!(pairs("A+B", "x"), [false, true, true]);
         assert_eq!(pairs("C", "y"), [true; 3]);

@@ -63,7 +63,8 @@ struct MentionRow<'p> {
 #[derive(Serialize)]
 struct SystemRows<'p> {
     name: &'p str,
-    rows: Vec<AnswerRow<'p>>,
+    /// By mention; `null` where the system's file lacks it.
+    rows: Vec<Option<AnswerRow<'p>>>,
 }
 
 /// What one system answered.
@@ -77,18 +78,19 @@ struct AnswerRow<'p> {
     label: Option<String>,
 }
 
-/// The page for one or several systems on the same mentions, with further tables.
+/// The page for one or several systems, with further tables. The error browser shows every mention that any of them has: those
+/// of the first system in its order, then what later ones add.
 ///
 /// # Errors
-/// [`Error::NothingToShow`] without systems, [`Error::DifferentMentions`] if a system lacks a mention of the first,
-/// [`Error::Draw`] and [`Error::Io`] from the figures.
+/// [`Error::NothingToShow`] without systems, [`Error::Draw`] and [`Error::Io`] from the figures.
 pub fn render(title: &str, systems: &[System<'_>], more: &[Table]) -> Result<String, Error> {
-    let Some(first) = systems.first() else {
+    if systems.is_empty() {
         return Err(Error::NothingToShow {
             what: "the page",
             why: "no system was named".into(),
         });
-    };
+    }
+    let union = Union::of(systems);
     let mut tables = vec![strata(systems)?];
     for system in systems {
         let mut thresholds = system.report.threshold_table()?;
@@ -99,7 +101,7 @@ pub fn render(title: &str, systems: &[System<'_>], more: &[Table]) -> Result<Str
     }
     tables.extend(more.iter().cloned());
     let data = Data {
-        lead: lead(systems),
+        lead: lead(systems, union.mentions.len()),
         tables: tables
             .iter()
             .map(|t| PageTable {
@@ -108,21 +110,15 @@ pub fn render(title: &str, systems: &[System<'_>], more: &[Table]) -> Result<Str
                 rows: t.rows(),
             })
             .collect(),
-        mentions: first
-            .scored
-            .outcomes
-            .iter()
-            .map(|o| mention(first, o))
-            .collect(),
+        mentions: union.mentions,
         systems: systems
             .iter()
-            .map(|system| {
-                Ok(SystemRows {
-                    name: &system.name,
-                    rows: answers(first.scored, system)?,
-                })
+            .zip(union.answers)
+            .map(|(system, rows)| SystemRows {
+                name: &system.name,
+                rows,
             })
-            .collect::<Result<_, Error>>()?,
+            .collect(),
     };
     let json = serde_json::to_string(&data).map_err(|error| Error::NothingToShow {
         what: "the page",
@@ -146,11 +142,16 @@ pub fn render(title: &str, systems: &[System<'_>], more: &[Table]) -> Result<Str
     Ok(page)
 }
 
-fn lead(systems: &[System<'_>]) -> String {
+/// Each system's recall, and how many mentions it lacks.
+fn lead(systems: &[System<'_>], mentions: usize) -> String {
     let score = |s: &System<'_>| {
         let [low, high] = s.report.ci95.map(|end| 100.0 * end);
+        let lacks = match mentions.saturating_sub(s.scored.outcomes.len()) {
+            0 => String::new(),
+            count => format!(" ({count} of the {mentions} mentions of this page are not in its file)"),
+        };
         format!(
-            "{}: recall@1 {:.1} % ({low:.1} to {high:.1}) on {} mentions of {} documents",
+            "{}: recall@1 {:.1} % ({low:.1} to {high:.1}) on {} mentions of {} documents{lacks}",
             s.name,
             100.0 * s.report.recall_at_1,
             s.report.rows,
@@ -160,7 +161,8 @@ fn lead(systems: &[System<'_>]) -> String {
     systems.iter().map(score).collect::<Vec<_>>().join(". ") + "."
 }
 
-/// One line per stratum, the systems side by side.
+/// One line per stratum that a system has, the systems side by side. Where they differ in its mentions, there is a number for
+/// each system.
 fn strata(systems: &[System<'_>]) -> Result<Table, Error> {
     let mut columns = vec!["mentions of".to_owned(), "mentions".to_owned()];
     for system in systems {
@@ -172,22 +174,47 @@ fn strata(systems: &[System<'_>]) -> Result<Table, Error> {
         .iter()
         .map(|s| s.report.table(""))
         .collect::<Result<_, Error>>()?;
-    for row in all[0].rows() {
-        let mut cells = vec![row[0].clone(), row[1].clone()];
-        for of_system in &all {
-            let same = of_system.rows().iter().find(|other| other[0] == row[0]);
-            let [recall, interval] = same.map_or([String::new(), String::new()], |r| {
-                [r[3].clone(), r[4].clone()]
-            });
-            cells.extend([recall, interval]);
+    for stratum in strata_of_any(&all) {
+        let rows: Vec<Option<&Vec<String>>> = all
+            .iter()
+            .map(|of_system| of_system.rows().iter().find(|row| row[0] == stratum))
+            .collect();
+        let cell = |row: &Option<&Vec<String>>, column: usize| {
+            row.map_or(String::new(), |row| row[column].clone())
+        };
+        let mut mentions: Vec<String> = rows
+            .iter()
+            .map(|row| row.map_or("0".to_owned(), |row| row[1].clone()))
+            .collect();
+        if mentions.iter().all(|count| *count == mentions[0]) {
+            mentions.truncate(1);
         }
+        let mut cells = vec![stratum.to_owned(), mentions.join(" / ")];
+        cells.extend(rows.iter().flat_map(|row| [cell(row, 3), cell(row, 4)]));
         table.push(cells)?;
     }
     Ok(table)
 }
 
-fn mention<'p>(system: &System<'p>, outcome: &Outcome) -> MentionRow<'p> {
-    let row = &system.predictions[outcome.row as usize];
+/// Strata in the order of the first table; one that only later tables have stands behind the one before it there.
+fn strata_of_any(tables: &[Table]) -> Vec<&str> {
+    let mut strata: Vec<&str> = Vec::new();
+    for table in tables {
+        let mut next = 0;
+        for row in table.rows() {
+            match strata.iter().position(|name| *name == row[0]) {
+                Some(place) => next = place + 1,
+                None => {
+                    strata.insert(next, &row[0]);
+                    next += 1;
+                }
+            }
+        }
+    }
+    strata
+}
+
+fn mention<'p>(row: &'p Prediction, outcome: &Outcome) -> MentionRow<'p> {
     MentionRow {
         document: &row.filename,
         start: row.start_span,
@@ -209,46 +236,55 @@ fn mention<'p>(system: &System<'p>, outcome: &Outcome) -> MentionRow<'p> {
     }
 }
 
-/// A system's answers in the order of the first system's mentions.
-fn answers<'p>(first: &Scored, system: &System<'p>) -> Result<Vec<AnswerRow<'p>>, Error> {
-    let key = |scored: &Scored, o: &Outcome| {
-        (
-            scored.documents[o.document as usize].clone(),
-            scored.groups[o.group as usize].clone(),
-            o.start_span,
-            o.end_span,
-        )
-    };
-    let own = &system.scored.outcomes;
-    let place: HashMap<_, usize> = own
-        .iter()
-        .enumerate()
-        .map(|(i, o)| (key(system.scored, o), i))
-        .collect();
-    let mut rows = Vec::with_capacity(first.outcomes.len());
-    for outcome in &first.outcomes {
-        let key = key(first, outcome);
-        let Some(&index) = place.get(&key) else {
-            return Err(Error::DifferentMentions {
-                only_first: 1,
-                first_sample: format!("{} {}-{} {}", key.0, key.2, key.3, key.1),
-                only_second: 0,
-                second_sample: system.name.clone(),
-            });
-        };
-        let outcome = &own[index];
-        let row = &system.predictions[outcome.row as usize];
-        let number = |x: f64| x.is_finite().then(|| (x * 1e4).round() / 1e4);
-        rows.push(AnswerRow {
-            right: outcome.correct,
-            name: &row.prediction,
-            code: &row.predicted_code,
-            score: number(row.prediction_score),
-            beam: number(row.prediction_beam_score),
-            label: outcome.label.map(|label| label.to_string()),
-        });
+/// Every mention that any system has, and the systems' answers to each.
+struct Union<'p> {
+    mentions: Vec<MentionRow<'p>>,
+    /// By system and mention.
+    answers: Vec<Vec<Option<AnswerRow<'p>>>>,
+}
+
+impl<'p> Union<'p> {
+    fn of(systems: &[System<'p>]) -> Self {
+        let mut places: HashMap<(&str, &str, u32, u32), usize> = HashMap::new();
+        let mut mentions = Vec::new();
+        let mut answers = Vec::new();
+        for system in systems {
+            let mut of_system: Vec<Option<AnswerRow<'p>>> = Vec::new();
+            of_system.resize_with(mentions.len(), || None);
+            for outcome in &system.scored.outcomes {
+                let row = &system.predictions[outcome.row as usize];
+                let key = (
+                    row.filename.as_str(),
+                    row.label.as_str(),
+                    row.start_span,
+                    row.end_span,
+                );
+                let place = *places.entry(key).or_insert_with(|| {
+                    mentions.push(mention(row, outcome));
+                    of_system.push(None);
+                    mentions.len() - 1
+                });
+                of_system[place] = Some(answer(row, outcome));
+            }
+            answers.push(of_system);
+        }
+        for of_system in &mut answers {
+            of_system.resize_with(mentions.len(), || None);
+        }
+        Union { mentions, answers }
     }
-    Ok(rows)
+}
+
+fn answer<'p>(row: &'p Prediction, outcome: &Outcome) -> AnswerRow<'p> {
+    let number = |x: f64| x.is_finite().then(|| (x * 1e4).round() / 1e4);
+    AnswerRow {
+        right: outcome.correct,
+        name: &row.prediction,
+        code: &row.predicted_code,
+        score: number(row.prediction_score),
+        beam: number(row.prediction_beam_score),
+        label: outcome.label.map(|label| label.to_string()),
+    }
 }
 
 /// Recall by system, and the reliability and risk-coverage curves of the first.
@@ -404,31 +440,53 @@ mod tests {
                 .all(|(at, _)| page[at..].starts_with(namespace)),
             "no network"
         );
-        let json = page
-            .split("id=\"data\">")
-            .nth(1)
-            .unwrap()
-            .split("</script>")
-            .next()
-            .unwrap();
-        let data: serde_json::Value = serde_json::from_str(json).unwrap();
+        let data = data(&page);
         assert_eq!(data["mentions"].as_array().unwrap().len(), 12);
         assert_eq!(data["systems"][1]["rows"][1]["right"], false);
         assert_eq!(
             data["systems"][0]["rows"][1]["beam"],
             serde_json::Value::Null
         );
-        let other = rows(true)[..3].to_vec();
-        let scored_other = score(&other, None, None, &options).unwrap();
-        let lacking = System {
-            name: "short".into(),
-            predictions: &other,
-            scored: &scored_other,
-            report: &reports[1],
+    }
+
+    fn data(page: &str) -> serde_json::Value {
+        let data = page.split("id=\"data\">").nth(1).unwrap();
+        serde_json::from_str(data.split("</script>").next().unwrap()).unwrap()
+    }
+
+    #[test]
+    fn mentions_that_only_one_system_has_are_shown() {
+        let options = EvalOptions::default();
+        let mut later = rows(false);
+        later.drain(..2);
+        later[9].label = "Chemicals".into();
+        let sets = [rows(true), later];
+        let scored = sets
+            .each_ref()
+            .map(|set| score(set, None, None, &options).unwrap());
+        let reports = scored.each_ref().map(|s| s.report(&options).unwrap());
+        let systems = [0, 1].map(|i| System {
+            name: ["A", "B"][i].to_owned(),
+            predictions: &sets[i],
+            scored: &scored[i],
+            report: &reports[i],
+        });
+        let data = data(&render("x", &systems, &[]).unwrap());
+        let groups = data["mentions"].as_array().unwrap().iter();
+        let groups: Vec<&str> = groups.map(|m| m["group"].as_str().unwrap()).collect();
+        assert_eq!(groups, [[&["Disorders"][..]; 12].concat(), vec!["Chemicals"]].concat());
+        let lacks = |system: usize| -> Vec<usize> {
+            let rows = data["systems"][system]["rows"].as_array().unwrap();
+            assert_eq!(rows.len(), 13);
+            (0..13).filter(|&i| rows[i].is_null()).collect()
         };
-        assert!(matches!(
-            render("x", &[system(0), lacking], &[]),
-            Err(Error::DifferentMentions { .. })
-        ));
+        assert_eq!((lacks(0), lacks(1)), (vec![12], vec![0, 1, 11]));
+        assert_eq!(data["systems"][1]["rows"][2]["right"], true);
+        let lead = data["lead"].as_str().unwrap();
+        assert!(lead.contains("(3 of the 13 mentions of this page are not in its file)"), "{lead}");
+        let strata = data["tables"][0]["rows"].as_array().unwrap();
+        let of = |name: &str| strata.iter().find(|row| row[0].as_str().unwrap().contains(name));
+        assert_eq!(of("Chemicals").unwrap()[1], "0 / 1", "a group that only the later system has");
+        assert_eq!(of("all").unwrap()[1], "12 / 10");
     }
 }

@@ -86,20 +86,24 @@
     ? [["right", ["1"]], ["wrong", ["0"]]]
     : [[`${names[0]} right, ${names[1]} wrong`, ["10"]], [`${names[0]} wrong, ${names[1]} right`, ["01"]],
        ["both right", ["11"]], ["both wrong", ["00"]], ["answers differ in being right", ["10", "01"]]])];
-  filters.push(select("Outcome", outcomes, (wanted) => wanted === null ? null :
-    (m, i) => wanted.includes(systems.slice(0, 2).map((s) => (s.rows[i].right ? "1" : "0")).join(""))));
+  // A dash where a system's file lacks the mention.
+  const verdicts = mentions.map((_, i) => systems.slice(0, 2).map((s) => (s.rows[i] === null ? "-" : s.rows[i].right ? "1" : "0")).join(""));
+  if (systems.length > 1 && verdicts.some((v) => v.includes("-"))) {
+    outcomes.push([`only in the file of ${names[0]}`, ["1-", "0-"]], [`only in the file of ${names[1]}`, ["-1", "-0"]]);
+  }
+  filters.push(select("Outcome", outcomes, (wanted) => wanted === null ? null : (m, i) => wanted.includes(verdicts[i])));
   systems.forEach((system) => {
-    const labels = [...new Set(system.rows.map((r) => r.label).filter((l) => l !== null))].sort();
+    const labels = [...new Set(system.rows.map((r) => (r === null ? null : r.label)).filter((l) => l !== null))].sort();
     if (labels.length > 0) filters.push(select(`Judge on ${system.name}`, [any, ...labels.map((l) => [l, l])], (wanted) =>
-      wanted === null ? null : (m, i) => system.rows[i].label === wanted));
+      wanted === null ? null : (m, i) => system.rows[i] !== null && system.rows[i].label === wanted));
   });
-  const haystack = mentions.map((m, i) => [m.sentence, m.gold_name, m.gold, m.document, ...systems.flatMap((s) => [s.rows[i].name, s.rows[i].code])].join(" ").toLowerCase());
+  const haystack = mentions.map((m, i) => [m.sentence, m.gold_name, m.gold, m.document, ...systems.flatMap((s) => (s.rows[i] === null ? [] : [s.rows[i].name, s.rows[i].code]))].join(" ").toLowerCase());
 
   const score = (x) => (x === null ? "" : x.toFixed(3));
   const columns = [
     { name: "Mention in its sentence", key: (i) => mentions[i].sentence },
     { name: "Gold", key: (i) => mentions[i].gold_name || mentions[i].gold },
-    ...systems.map((s) => ({ name: s.name, key: (i) => (s.rows[i].score === null ? -1 : s.rows[i].score) })),
+    ...systems.map((s) => ({ name: s.name, key: (i) => (s.rows[i] === null ? -2 : s.rows[i].score === null ? -1 : s.rows[i].score) })),
     { name: "Strata", key: (i) => mentions[i].group },
   ];
   const heads = columns.map((column, c) => {
@@ -127,6 +131,10 @@
   };
   const answer = (row) => {
     const cell = make("td", { class: "answer" });
+    if (row === null) {
+      cell.append("not in this file");
+      return cell;
+    }
     cell.append(make("span", { class: `verdict ${row.right ? "right" : "wrong"}` }, row.right ? "✓ right " : "✗ wrong "),
       row.name || "no answer", document.createElement("br"), make("span", { class: "code" }, row.code));
     const details = [];
@@ -178,8 +186,10 @@
     }
     state.rows = rows;
     const shares = systems.map((s) => {
-      const right = rows.reduce((sum, i) => sum + (s.rows[i].right ? 1 : 0), 0);
-      return `${s.name} ${right} right (${rows.length ? (100 * right / rows.length).toFixed(1) : "0.0"} %)`;
+      const has = rows.filter((i) => s.rows[i] !== null);
+      const right = has.filter((i) => s.rows[i].right).length;
+      const of = has.length === rows.length ? "" : ` of its ${has.length}`;
+      return `${s.name} ${right}${of} right (${has.length ? (100 * right / has.length).toFixed(1) : "0.0"} %)`;
     });
     document.getElementById("count").textContent = `${rows.length} of ${mentions.length} mentions; ${shares.join("; ")}`;
     draw();
@@ -187,5 +197,7 @@
   document.querySelectorAll(".pager button").forEach((b) => b.addEventListener("click", () => { state.page += Number(b.dataset.step); draw(); }));
   form.addEventListener("submit", (event) => event.preventDefault());
   update(true);
+  // Milliseconds of this script, and since the page was asked for.
   document.body.dataset.ready = (performance.now() - started).toFixed(0);
+  document.body.dataset.opened = performance.now().toFixed(0);
 })();

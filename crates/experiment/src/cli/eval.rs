@@ -6,8 +6,8 @@ use anyhow::{Context, Result};
 use serde::Serialize;
 use std::path::{Path, PathBuf};
 use syncabel_eval::{
-    Comparison, CompositeRule, Correction, EvalOptions, EvalReport, Scored, SeenRule, TiePolicy,
-    TrainingSet, compare_scored, figures,
+    Comparison, CompositeRule, Correction, EvalOptions, EvalReport, PredictionColumns, SeenRule,
+    TiePolicy, compare_scored, figures,
 };
 use syncabel_kb::Kb;
 
@@ -101,14 +101,20 @@ pub(super) fn run(args: Args) -> Result<()> {
         return Err(BadInput(message.to_owned()).into());
     }
     let kb = args.kb.as_deref().map(Kb::open).transpose()?;
-    let training = args.training.read(kb.as_ref())?;
-    let score = |path: &Path| score(path, training.as_ref(), kb.as_ref(), &options);
-    let scored = score(&args.predictions)?;
+    // Predictions are scored by the training corpus only once they are read, so both are read at the same time.
+    let (training, columns) = std::thread::scope(|scope| {
+        let training = scope.spawn(|| args.training.read(kb.as_ref()));
+        let columns = read(&args.predictions, &options);
+        (training.join(), columns)
+    });
+    let training = training.unwrap_or_else(|panic| std::panic::resume_unwind(panic))?;
+    let score = |columns: PredictionColumns| columns.score(training.as_ref(), kb.as_ref(), &options);
+    let scored = score(columns?)?;
     let report = scored.report(&options)?;
     let mut comparisons = Vec::new();
     for path in &args.against {
         let against = path.display().to_string();
-        let comparison = compare_scored(&scored, &score(path)?, &options)
+        let comparison = compare_scored(&scored, &score(read(path, &options)?)?, &options)
             .with_context(|| format!("{} against {against}", args.predictions.display()))?;
         comparisons.push((against, comparison));
     }
@@ -226,17 +232,13 @@ fn write_files(args: &Args, report: &EvalReport) -> Result<()> {
     Ok(())
 }
 
-fn score(
-    path: &Path,
-    training: Option<&TrainingSet>,
-    kb: Option<&Kb>,
-    options: &EvalOptions,
-) -> Result<Scored> {
+fn read(path: &Path, options: &EvalOptions) -> Result<PredictionColumns> {
+    let judge_column = options.judge_column.as_deref();
     if path.extension().is_some_and(|e| e == "parquet") {
         #[cfg(feature = "parquet")]
         {
             let rows = syncabel_eval::parquet::read_predictions(path)?;
-            return Ok(syncabel_eval::score(&rows, training, kb, options)?);
+            return Ok(PredictionColumns::new(&rows, judge_column)?);
         }
         #[cfg(not(feature = "parquet"))]
         return Err(BadInput(format!(
@@ -248,5 +250,5 @@ fn score(
     if !path.is_file() {
         return Err(BadInput(format!("{}: no such file", path.display())).into());
     }
-    Ok(syncabel_eval::score_file(path, training, kb, options)?)
+    Ok(PredictionColumns::read(path, judge_column)?)
 }

@@ -127,11 +127,11 @@ fn make_page(args: &Args, target: &Path) -> Result<()> {
     let title = format!("Linking errors: {}", names.join(" and "));
     let html = page::render(&title, &systems, &committed_tables(args)?)?;
     write_atomically(target, html.as_bytes())?;
+    let of_system = |s: &System<'_>| format!("{} {} mentions", s.name, s.scored.outcomes.len());
     println!(
-        "{}: {} mentions, {} systems",
+        "{}: {}",
         target.display(),
-        scored[0].outcomes.len(),
-        systems.len()
+        systems.iter().map(of_system).collect::<Vec<_>>().join(", ")
     );
     Ok(())
 }
