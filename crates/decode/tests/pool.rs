@@ -215,7 +215,7 @@ proptest! {
         names in names(), beams in 1..6usize, seed in any::<u64>(), best_first in any::<bool>(), length_penalty in penalty(),
         open in 1..6usize, every in 1..4usize
     ) {
-        let trie = trie(&[names.clone()]);
+        let trie = trie(std::slice::from_ref(&names));
         let strategy = if best_first { Way::BestFirst } else { Way::Beam };
         let options = SearchOptions { strategy, beams, length_penalty, ..Default::default() };
         let plain = queries(7, 1);

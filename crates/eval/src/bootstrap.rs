@@ -221,7 +221,10 @@ impl Sums {
     fn single_is_exact(&self) -> bool {
         let largest = self.cells.iter().fold(0.0, |a: f32, &b| a.max(b));
         f64::from(largest) * self.documents as f64 <= 16_777_216.0
-            && self.cells.iter().all(|cell| cell.fract() == 0.0 && *cell >= 0.0)
+            && self
+                .cells
+                .iter()
+                .all(|cell| cell.fract() == 0.0 && *cell >= 0.0)
     }
 }
 
@@ -634,7 +637,12 @@ mod tests {
                 let (mut one_by_one, mut many) = (vec![0; count], vec![7; count]);
                 draw_weights(&mut one_by_one, &mut rng.clone());
                 draw_many(&mut many, rng);
-                assert!(one_by_one.iter().copied().eq(many.into_iter().map(u32::from)));
+                assert!(
+                    one_by_one
+                        .iter()
+                        .copied()
+                        .eq(many.into_iter().map(u32::from))
+                );
             }
         }
     }

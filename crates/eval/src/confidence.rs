@@ -120,7 +120,10 @@ pub struct CalibrationBin {
 /// Score columns (by index into [`SCORE_COLUMNS`]) that hold at least one number.
 pub(crate) fn columns_present(outcomes: &[Outcome]) -> Vec<usize> {
     let present = |&column: &usize| outcomes.iter().any(|o| o.scores[column].is_finite());
-    (0..SCORE_COLUMNS.len()).into_par_iter().filter(present).collect()
+    (0..SCORE_COLUMNS.len())
+        .into_par_iter()
+        .filter(present)
+        .collect()
 }
 
 /// How many of the thresholds keep a mention; none does without a score. Thresholds grow, so it is the first so many.

@@ -153,8 +153,10 @@ mod tests {
     #[test]
     fn merging_translates_numbers() {
         let (mut all, mut block) = (Strings::default(), Strings::default());
-        ["a", "b"].map(|s| all.index(s));
-        ["c", "b"].map(|s| block.index(s));
+        for (a, b) in [("a", "c"), ("b", "b")] {
+            all.index(a);
+            block.index(b);
+        }
         assert_eq!(all.merge(&block), [2, 1]);
         assert_eq!(all.iter().collect::<Vec<_>>(), ["a", "b", "c"]);
         assert_eq!(all.find_in(&block, 1), Some(1));

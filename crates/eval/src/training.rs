@@ -169,7 +169,11 @@ impl TrainingSet {
 
     /// The [`FREQUENT`] most frequent mention strings.
     pub(crate) fn frequent_mentions(&self) -> HashSet<&str> {
-        most_frequent(self.mentions.iter().zip(self.mention_counts.iter().copied()))
+        most_frequent(
+            self.mentions
+                .iter()
+                .zip(self.mention_counts.iter().copied()),
+        )
     }
 
     fn note_mention(&mut self, mention: &str) -> u32 {

@@ -9,9 +9,7 @@ use rayon::prelude::*;
 use syncabel_kb::Kb;
 
 use crate::codes::{Canonical, Canonicaliser, NO_CODE, is_answer, is_plain};
-use crate::columns::{
-    CODES, DOCUMENTS, GROUPS, MENTIONS, PredictionColumns, Row, VERDICTS,
-};
+use crate::columns::{CODES, DOCUMENTS, GROUPS, MENTIONS, PredictionColumns, Row, VERDICTS};
 use crate::judge::{self, Label};
 use crate::score::{CompositeRule, EvalOptions, Outcome, Removed, Scored, TiePolicy};
 use crate::strata::Surface;
@@ -37,10 +35,8 @@ impl PredictionColumns {
     ) -> Result<Scored, Error> {
         let kept = self.kept(options)?;
         let labels = self.labels(&kept.rows)?;
-        let (fields, mentions) = rayon::join(
-            || self.fields(&kept, kb),
-            || self.mention_strings(training),
-        );
+        let (fields, mentions) =
+            rayon::join(|| self.fields(&kept, kb), || self.mention_strings(training));
         let (golds, concepts) = self.golds(&kept, &fields, training, options);
         let concept_of = |index: u32| golds[self.rows[index as usize].gold as usize].concept;
         let repeated = self.repeated(&kept.rows, concept_of);
@@ -147,7 +143,11 @@ impl PredictionColumns {
         let repeats = |rows: &mut [u32]| {
             rows.sort_unstable_by_key(|&index| (concept(index), index));
             let blocks = rows.chunk_by(|&a, &b| concept(a) == concept(b));
-            blocks.filter(|block| block.len() > 1).flatten().copied().collect()
+            blocks
+                .filter(|block| block.len() > 1)
+                .flatten()
+                .copied()
+                .collect()
         };
         let mut flags = vec![false; self.rows.len()];
         for index in self.by_document(kept.iter().copied(), repeats) {
@@ -358,7 +358,10 @@ impl Renumbered {
     }
 
     fn names(&self, strings: &Strings) -> Vec<String> {
-        self.order.iter().map(|&old| strings.get(old).to_owned()).collect()
+        self.order
+            .iter()
+            .map(|&old| strings.get(old).to_owned())
+            .collect()
     }
 }
 

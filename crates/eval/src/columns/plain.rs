@@ -91,7 +91,11 @@ impl Blocks {
     /// Skips the header and gives the number of its lines; `None` if it does not stand there plainly.
     fn header(&mut self, header: &[&str]) -> std::io::Result<Option<u32>> {
         let block = self.block()?;
-        let mark = if block.starts_with(b"\xef\xbb\xbf") { 3 } else { 0 };
+        let mark = if block.starts_with(b"\xef\xbb\xbf") {
+            3
+        } else {
+            0
+        };
         let Some(end) = memchr(b'\n', &block[mark..]).map(|end| mark + end) else {
             return Ok(None);
         };
@@ -267,7 +271,14 @@ mod tests {
     /// Rows with their strings, and scores as bits, for NaN equals nothing.
     fn spelled(columns: &PredictionColumns) -> Vec<String> {
         let of_row = |row: &Row| {
-            let numbers = [row.document, row.group, row.gold, row.answer, row.mention, row.verdict];
+            let numbers = [
+                row.document,
+                row.group,
+                row.gold,
+                row.answer,
+                row.mention,
+                row.verdict,
+            ];
             let kinds = [super::super::DOCUMENTS, 1, 2, 2, 3, 4];
             let strings: Vec<&str> = kinds
                 .iter()
@@ -306,8 +317,16 @@ mod tests {
     }
 
     fn row(i: usize) -> String {
-        format!("d{}\tL{}\t{i}\t{}.0\tspan {}\tC{}\tSpan {}\tC{}\t0.{i}\t[{{\"name\": \"n\", \"code\": \"C{i}\", \"score\": 1}}]\tBROAD\n",
-            i / 40, i % 3, i + 5, i % 97, i % 61, i % 89, i % 59)
+        format!(
+            "d{}\tL{}\t{i}\t{}.0\tspan {}\tC{}\tSpan {}\tC{}\t0.{i}\t[{{\"name\": \"n\", \"code\": \"C{i}\", \"score\": 1}}]\tBROAD\n",
+            i / 40,
+            i % 3,
+            i + 5,
+            i % 97,
+            i % 61,
+            i % 89,
+            i % 59
+        )
     }
 
     #[test]

@@ -148,7 +148,9 @@ fn lead(systems: &[System<'_>], mentions: usize) -> String {
         let [low, high] = s.report.ci95.map(|end| 100.0 * end);
         let lacks = match mentions.saturating_sub(s.scored.outcomes.len()) {
             0 => String::new(),
-            count => format!(" ({count} of the {mentions} mentions of this page are not in its file)"),
+            count => {
+                format!(" ({count} of the {mentions} mentions of this page are not in its file)")
+            }
         };
         format!(
             "{}: recall@1 {:.1} % ({low:.1} to {high:.1}) on {} mentions of {} documents{lacks}",
@@ -474,7 +476,10 @@ mod tests {
         let data = data(&render("x", &systems, &[]).unwrap());
         let groups = data["mentions"].as_array().unwrap().iter();
         let groups: Vec<&str> = groups.map(|m| m["group"].as_str().unwrap()).collect();
-        assert_eq!(groups, [[&["Disorders"][..]; 12].concat(), vec!["Chemicals"]].concat());
+        assert_eq!(
+            groups,
+            [[&["Disorders"][..]; 12].concat(), vec!["Chemicals"]].concat()
+        );
         let lacks = |system: usize| -> Vec<usize> {
             let rows = data["systems"][system]["rows"].as_array().unwrap();
             assert_eq!(rows.len(), 13);
@@ -483,10 +488,21 @@ mod tests {
         assert_eq!((lacks(0), lacks(1)), (vec![12], vec![0, 1, 11]));
         assert_eq!(data["systems"][1]["rows"][2]["right"], true);
         let lead = data["lead"].as_str().unwrap();
-        assert!(lead.contains("(3 of the 13 mentions of this page are not in its file)"), "{lead}");
+        assert!(
+            lead.contains("(3 of the 13 mentions of this page are not in its file)"),
+            "{lead}"
+        );
         let strata = data["tables"][0]["rows"].as_array().unwrap();
-        let of = |name: &str| strata.iter().find(|row| row[0].as_str().unwrap().contains(name));
-        assert_eq!(of("Chemicals").unwrap()[1], "0 / 1", "a group that only the later system has");
+        let of = |name: &str| {
+            strata
+                .iter()
+                .find(|row| row[0].as_str().unwrap().contains(name))
+        };
+        assert_eq!(
+            of("Chemicals").unwrap()[1],
+            "0 / 1",
+            "a group that only the later system has"
+        );
         assert_eq!(of("all").unwrap()[1], "12 / 10");
     }
 }

@@ -108,7 +108,8 @@ pub(super) fn run(args: Args) -> Result<()> {
         (training.join(), columns)
     });
     let training = training.unwrap_or_else(|panic| std::panic::resume_unwind(panic))?;
-    let score = |columns: PredictionColumns| columns.score(training.as_ref(), kb.as_ref(), &options);
+    let score =
+        |columns: PredictionColumns| columns.score(training.as_ref(), kb.as_ref(), &options);
     let scored = score(columns?)?;
     let report = scored.report(&options)?;
     let mut comparisons = Vec::new();
