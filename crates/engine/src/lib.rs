@@ -20,7 +20,7 @@
 //!
 //! # Arithmetic
 //! SmolLM2-135M takes 212 million operations a row in its layers and 57 million in the head. The head is computed for rows
-//! whose successor matters, a few thousand columns at a time, and folded into a running log-sum-exp at once: no logit
+//! whose successor matters, a few hundred columns at a time, and folded into a running log-sum-exp at once: no logit
 //! vector of the vocabulary ever exists.
 //!
 //! # Exactness
