@@ -1,20 +1,20 @@
 #!/usr/bin/env python3
 """Guided linking beside Hugging Face transformers: same weights, names and prompts, run in turns.
 
-  scripts/compare_linking.py --guided target/release/examples/guided --baseline hf_guided_baseline.py \\
-      --python VENV/bin/python --hf MODEL_FOLDER --model MODEL_FOLDER_OR_GGUF \\
+  scripts/compare_linking.py --guided target/release/examples/guided --python VENV/bin/python \\
+      --hf MODEL_FOLDER --model MODEL_FOLDER_OR_GGUF \\
       --names names.txt --prompts prompts.txt --out results/linking/untuned
 
 Names come from `syncabel kb names KB`, prompts from `scripts/prompts.py predictions.tsv`.
 
-`guided` is the example of the crate `decode` (cargo build --release --workspace --examples). The baseline is any script with the
-options --model, --names, --prompts, --mentions, --batch, --dtype, --sort, --early-stopping, --candidates and --json. Every
+`guided` is the example of the crate `decode` (cargo build --release --workspace --examples). The baseline is `hf_linking.py` beside
+this script, or any other with the options --model, --names, --prompts, --mentions, --batch, --dtype, --sort, --early-stopping, --candidates and --json. Every
 round runs each setting once, one after the other, so that a machine whose speed drifts treats all alike; medians count.
 
 Writes OUT/speed.md (mentions a second, processor seconds, peak memory, rows read) and OUT/agreement.md (same names in the same
 order, scores within 1e-3, every difference with both lists).
 """
-import argparse, json, os, resource, statistics, subprocess, sys, tempfile, time
+import argparse, hashlib, json, os, resource, statistics, subprocess, sys, tempfile, time
 
 OURS = {
     "beam 5, float32": [],
@@ -96,10 +96,20 @@ def agreement(reference, answers):
     return head + "".join(lists)
 
 
+def provenance(model):
+    """The revision of the working folder, and the digest of the weights."""
+    done = subprocess.run(["git", "describe", "--always", "--dirty"], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True)
+    weights = model if os.path.isfile(model) else os.path.join(model, "model.safetensors")
+    with open(weights, "rb") as f:
+        digest = hashlib.file_digest(f, "sha256").hexdigest()
+    return f"Revision {done.stdout.strip() or 'unknown'}; weights sha256 {digest[:16]}."
+
+
 def main():
     ap = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    for name in ("guided", "baseline", "python", "hf", "model", "names", "prompts", "out"):
+    for name in ("guided", "python", "hf", "model", "names", "prompts", "out"):
         ap.add_argument("--" + name, required=True)
+    ap.add_argument("--baseline", default=os.path.join(os.path.dirname(os.path.abspath(__file__)), "hf_linking.py"))
     ap.add_argument("--mentions", type=int, default=64)
     ap.add_argument("--rounds", type=int, default=3)
     ap.add_argument("--only", action="append", default=[], help="a setting by its name; may be repeated")
@@ -108,7 +118,7 @@ def main():
     ap.add_argument("--keep", help="folder for the answers of --agreement; a side whose file is there is not run again")
     a = ap.parse_args()
     os.makedirs(a.out, exist_ok=True)
-    command = " ".join(sys.argv)
+    head = f"`{' '.join(sys.argv)}`\n\n{provenance(a.model)}\n\n"
     chosen = [n for n in (*OURS, *THEIRS) if not a.only or n in a.only]
     if missing := set(a.only) - set(chosen):
         ap.error(f"no setting is called {', '.join(sorted(missing))}; there are: {'; '.join((*OURS, *THEIRS))}")
@@ -123,7 +133,7 @@ def main():
                 print(f"round {number + 1}, {name}: {one['rate']:.2f} mentions/s ({time.time() - started:.0f} s)", file=sys.stderr)
         if a.rounds:
             with open(os.path.join(a.out, "speed.md"), "w") as f:
-                f.write(f"`{command}`\n\n" + speed(rounds, chosen, a.mentions))
+                f.write(head + speed(rounds, chosen, a.mentions))
         if a.agreement:
             folder = a.keep or folder
             a.mentions = a.agreement
@@ -136,7 +146,7 @@ def main():
                     print(f"{name}: {a.mentions} mentions at {one['rate']:.2f} a second", file=sys.stderr)
         if a.agreement or all(name in rounds for name in EXACT):
             with open(os.path.join(a.out, "agreement.md"), "w") as f:
-                f.write(f"`{command}`\n\n" + agreement(file(EXACT[1]), file(EXACT[0])))
+                f.write(head + agreement(file(EXACT[1]), file(EXACT[0])))
 
 
 if __name__ == "__main__":

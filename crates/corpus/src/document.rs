@@ -372,6 +372,15 @@ pub struct Document {
 }
 
 impl Document {
+    /// Gives mentions without an id the paper's form, `DOCUMENT.N` with N from 1.
+    pub fn number_mentions(&mut self) {
+        for (i, mention) in self.mentions.iter_mut().enumerate() {
+            if mention.id.is_empty() {
+                mention.id = format!("{}.{}", self.id, i + 1);
+            }
+        }
+    }
+
     /// Checks that every fragment lies in the text, that fragments are in order, and that each mention's
     /// text is what its fragments cover.
     ///

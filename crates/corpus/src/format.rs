@@ -451,7 +451,7 @@ impl Gate {
         at: &Location,
     ) -> Result<Option<Document>, Error> {
         document.split = self.split.or(document.split);
-        fill_mention_ids(&mut document);
+        document.number_mentions();
         if !self.repairs.is_empty() {
             self.repair(&mut document);
         }
@@ -486,13 +486,13 @@ impl Gate {
     }
 
     /// Refuses a file without documents.
-    pub(crate) fn finish(self, path: &Path) -> Result<ReadReport, Error> {
+    pub(crate) fn refuse_nothing(&self, path: &Path) -> Result<(), Error> {
         if self.report.documents == 0 {
             return Err(Error::Empty {
                 path: path.to_path_buf(),
             });
         }
-        Ok(self.report)
+        Ok(())
     }
 }
 
@@ -530,16 +530,8 @@ impl Collector {
     }
 
     pub(crate) fn finish(self, path: &Path) -> Result<(Corpus, ReadReport), Error> {
-        Ok((self.corpus, self.gate.finish(path)?))
-    }
-}
-
-/// Gives mentions without an id the paper's form, `DOCUMENT.N` with N from 1.
-fn fill_mention_ids(document: &mut Document) {
-    for (i, mention) in document.mentions.iter_mut().enumerate() {
-        if mention.id.is_empty() {
-            mention.id = format!("{}.{}", document.id, i + 1);
-        }
+        self.gate.refuse_nothing(path)?;
+        Ok((self.corpus, self.gate.report))
     }
 }
 

@@ -64,11 +64,7 @@ impl Reader {
                 return Ok(Some(document));
             }
         }
-        if self.gate.report().documents == 0 {
-            return Err(Error::Empty {
-                path: self.path.clone(),
-            });
-        }
+        self.gate.refuse_nothing(&self.path)?;
         Ok(None)
     }
 }
@@ -142,14 +138,15 @@ impl Blocks {
             let at = self.lines.at();
             let mut complete = None;
             if line.trim().is_empty() {
-                complete = self.open.take();
+                complete = self.close(report)?;
             } else if let Some((id, section, text)) = text_line(&line) {
                 let continues = self
                     .open
                     .as_ref()
                     .is_some_and(|block| block.id == id && section == Section::Abstract);
                 if !continues {
-                    complete = self.open.replace(Block::new(id, at.clone()));
+                    complete = self.close(report)?;
+                    self.open = Some(Block::new(id, at.clone()));
                 }
                 // Just set above if it was not set before.
                 if let Some(block) = &mut self.open {
@@ -162,12 +159,18 @@ impl Blocks {
                     .ok_or_else(|| structure(&at, "annotation before any `ID|t|title` line"))?;
                 block.add_annotation(&line, at, report)?;
             }
-            if let Some(block) = complete {
-                return block.document(&self.options, report).map(Some);
+            if complete.is_some() {
+                return Ok(complete);
             }
         }
-        let last = self.open.take();
-        last.map(|block| block.document(&self.options, report))
+        self.close(report)
+    }
+
+    /// The document whose lines have all been read, if there is one.
+    fn close(&mut self, report: &mut ReadReport) -> Result<Option<(Document, Location)>, Error> {
+        let block = self.open.take();
+        block
+            .map(|block| block.document(&self.options, report))
             .transpose()
     }
 }

@@ -5,7 +5,7 @@
 //!
 //! | column | value |
 //! | --- | --- |
-//! | `Candidates` | every answer of the search (with [`Lexical`] also the nearest names), best first; names of one concept stay apart; score = `exp` of the answer's length-normalised log-probability, `(p_1 ... p_n)^(1/n)` |
+//! | `Candidates` | every answer of the search (with [`Lexical`] also the nearest names), best first (with [`Lexical`] by the sum that ranks, not by the score shown); names of one concept stay apart; score = `exp` of the answer's length-normalised log-probability, `(p_1 ... p_n)^(1/n)` |
 //! | `Prediction_beam_score` | the score of the best candidate |
 //! | `Prediction_score` | `exp` of the mean log-probability of the best answer's tokens without end and separators |
 //! | `Margin` | lead of the predicted concept over the next one in nats, by what [`ConceptRule`] compares, so never negative; empty when every candidate has the same code |
@@ -79,6 +79,9 @@ impl Default for LinkOptions {
 /// the mention's. A model that has never seen a concept often does not dare to write its name, even where the mention is
 /// that name. The reported scores stay those of the model; [`Prediction::margin`] is a difference of this sum.
 ///
+/// A [`Calibration`] sees the model's scores alone: it must be fitted on predictions made with the same options, and what the cosine
+/// has put first is the first to become [`NIL`].
+///
 /// Needs a trie, [`Scoring::Full`], single answers, [`ConceptRule::BestName`] and a model that is a [`PoolModel`].
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
@@ -98,12 +101,18 @@ impl Default for Lexical {
     }
 }
 
+/// More nearest names help nobody, and all of a mention are read in one pass.
+const MOST_NAMES: usize = 100;
+
 impl LinkOptions {
     /// Why [`Lexical`] cannot work with the other options, if so.
     pub fn lexical_defect(&self, guided: bool) -> Option<&'static str> {
         let lexical = self.lexical?;
         if !lexical.weight.is_finite() {
             return Some("its weight must be a finite number");
+        }
+        if lexical.names > MOST_NAMES {
+            return Some("its names must be at most 100");
         }
         let possible = guided
             && self.search.scoring == Scoring::Full
@@ -348,8 +357,8 @@ impl<'a> Linker<'a> {
             })
         };
         let groups = mention.groups().map(group).collect::<Result<Vec<_>, _>>()?;
-        let given = match (groups.as_slice(), self.options.lexical, &self.index) {
-            (&[group], Some(lexical), Some(index)) => {
+        let given = match (groups.first(), self.options.lexical, &self.index) {
+            (Some(&group), Some(lexical), Some(index)) => {
                 self.nearest(mention, group, lexical.names, index)?
             }
             _ => Vec::new(),
@@ -369,18 +378,12 @@ impl<'a> Linker<'a> {
         count: usize,
         index: &TfidfIndex,
     ) -> Result<Vec<Vec<u32>>, Error> {
-        let mut names = Vec::with_capacity(count);
-        for (name, _) in index.nearest(self.kb, group, &mention.mention, count) {
-            let tokens = self
-                .tokenizer
-                .encode(&completion(&[self.kb.name(name).text]))?;
-            let known = |trie: &Trie| trie.lookup(group, &tokens).is_some();
-            let fits = tokens.len() < self.options.search.max_new_tokens;
-            if fits && self.trie.is_some_and(known) {
-                names.push(tokens);
-            }
-        }
-        Ok(names)
+        let names = index.nearest(self.kb, group, &mention.mention, count);
+        let spelled = |(name, _)| completion(&[self.kb.name(name).text]);
+        names
+            .into_iter()
+            .map(|name| self.tokenizer.encode(&spelled(name)))
+            .collect()
     }
 
     /// Answers by what they are worth, best first.

@@ -51,8 +51,9 @@ pub struct Query {
     /// The mention's semantic groups, one for nearly every mention. The n-th name of an answer comes from the n-th
     /// group, and from the last one when there are more names than groups.
     pub groups: Vec<GroupId>,
-    /// Names that are answers in any case, by their tokens without the end; what the search does not find of them is scored
-    /// behind its answers. Only with a trie, [`Scoring::Full`] and a [`PoolModel`].
+    /// Names of the first group that are answers in any case, by their tokens without the end; what the search does not find of
+    /// them is scored behind its answers. Others and those that are too long are left out. Only with a trie,
+    /// [`Scoring::Full`] and a [`PoolModel`].
     pub given: Vec<Vec<u32>>,
 }
 

@@ -220,7 +220,10 @@ proptest! {
         let options = SearchOptions { strategy, beams, length_penalty, ..Default::default() };
         let plain = queries(7, 1);
         let given: Vec<Vec<u32>> = names.iter().step_by(every).map(|name| letters(name)).collect();
-        let with: Vec<Query> = plain.iter().map(|query| Query { given: given.clone(), ..query.clone() }).collect();
+        // Said twice, too long, not in the trie, nothing at all: left out.
+        let more = given.iter().cloned().chain([letters("abcdefabcdef"), Vec::new()]);
+        let said: Vec<Vec<u32>> = given.iter().cloned().chain(more).collect();
+        let with: Vec<Query> = plain.iter().map(|query| Query { given: said.clone(), ..query.clone() }).collect();
         let mut model = HashPool::new(VOCAB, seed);
         let (searched, _) = decode(&mut model, &plain, Constraint::Guided(&trie), &options, open);
         let (found, _) = decode(&mut model, &with, Constraint::Guided(&trie), &options, open);

@@ -1,7 +1,7 @@
 //! Time of single passes through a network of SmolLM2-135M's shape with random weights.
 //!
 //! ```text
-//! cargo run --release --workspace --example passes -- [repeats] [bf16]
+//! cargo run --release --example passes -- [repeats] [bf16]
 //! ```
 //!
 //! One line a kind of pass: a prompt of 90 tokens, then one token behind each of 1, 5, 16, 40 and 80 hypotheses, five of a

@@ -180,18 +180,17 @@ struct Part {
 impl Part {
     /// Of the logits of the tokens from `first` on.
     fn new(logits: &[f32], first: u32, picks: &Picks) -> Self {
-        let mut picked = Vec::new();
-        match picks {
+        let picked = match picks {
             Picks::Tokens(places) => {
                 let from = places.partition_point(|place| place.0 < first);
                 let inside = |token: u32| logits.get((token - first) as usize).copied();
-                let found = places[from..]
+                places[from..]
                     .iter()
-                    .map_while(|place| inside(place.0).zip(Some(place.0)));
-                picked.extend(found);
+                    .map_while(|place| inside(place.0).zip(Some(place.0)))
+                    .collect()
             }
-            Picks::Best(count) => keep_best(&mut picked, *count, first, logits),
-        }
+            Picks::Best(count) => best_of(*count, first, logits),
+        };
         let total = Total::of(logits);
         Self { total, picked }
     }
@@ -229,10 +228,9 @@ fn by_logit(a: &(f32, u32), b: &(f32, u32)) -> std::cmp::Ordering {
     b.0.total_cmp(&a.0).then_with(|| a.1.cmp(&b.1))
 }
 
-fn keep_best(best: &mut Vec<(f32, u32)>, count: usize, first: u32, logits: &[f32]) {
-    let mut bar = best
-        .get(count.wrapping_sub(1))
-        .map_or(f32::NEG_INFINITY, |b| b.0);
+/// The `count` highest logits and their tokens, of which the first is `first`.
+fn best_of(count: usize, first: u32, logits: &[f32]) -> Vec<(f32, u32)> {
+    let (mut best, mut bar) = (Vec::new(), f32::NEG_INFINITY);
     for (at, &logit) in logits.iter().enumerate() {
         if logit > bar && count > 0 {
             best.push((logit, first + at as u32));
@@ -245,6 +243,7 @@ fn keep_best(best: &mut Vec<(f32, u32)>, count: usize, first: u32, logits: &[f32
     }
     best.sort_unstable_by(by_logit);
     best.truncate(count);
+    best
 }
 
 #[cfg(test)]
@@ -287,8 +286,10 @@ mod tests {
         for (count, step) in [(1, 10), (10, 1), (10, 333), (7, 1000), (0, 50)] {
             let mut best = Vec::new();
             for (number, part) in logits.chunks(step).enumerate() {
-                keep_best(&mut best, count, (number * step) as u32, part);
+                best.extend(best_of(count, (number * step) as u32, part));
             }
+            best.sort_unstable_by(by_logit);
+            best.truncate(count);
             let found: Vec<u32> = best.iter().map(|b| b.1).collect();
             assert_eq!(found, order[..count], "{count} {step}");
         }

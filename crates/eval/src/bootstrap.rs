@@ -90,7 +90,7 @@ impl DocumentSums {
 
 /// Sums per document, one column for each, and the ratios that are asked of them.
 ///
-/// Cells are single precision, which is exact for counts below 2^24; what is added up over documents is double.
+/// Cells are single precision, which is exact for counts below 2^24; totals are double.
 #[derive(Debug, Clone)]
 pub struct Sums {
     documents: usize,
@@ -186,9 +186,11 @@ impl Sums {
     /// # Shapes
     /// - weights: `[replicates, documents]`, each row with as many draws as there are documents
     /// - result: `[replicates, columns]`
-    fn weighted(&self, weights: &[f32], replicates: usize) -> Vec<f64> {
+    ///
+    /// `single` multiplies in single precision.
+    fn weighted(&self, weights: &[f32], replicates: usize, single: bool) -> Vec<f64> {
         let shape = [replicates, self.documents, self.columns];
-        if self.single_is_exact() {
+        if single {
             let mut result = vec![0.0; replicates * self.columns];
             add_product(&mut result, shape, weights, self.documents, &self.cells);
             return result.into_iter().map(f64::from).collect();
@@ -324,7 +326,7 @@ impl Bootstrap {
     /// The 95 % interval of each ratio.
     ///
     /// Cost: `replicates × documents × columns` multiplications, done as a matrix product, and as many draws as there
-    /// are documents in each replicate. Memory: `replicates × ratios × 8` bytes beside the table.
+    /// are documents in each replicate. Memory: `replicates × ratios × 8` bytes and each thread's weights beside the table.
     ///
     /// # Errors
     /// [`Error::NoReplicates`] for zero replicates.
@@ -352,7 +354,9 @@ impl Bootstrap {
             return Err(Error::NoReplicates);
         }
         let documents = sums.documents;
-        // Wide enough for the product to be worth it, and not more than 8 MiB of weights a thread.
+        let single = sums.single_is_exact();
+        // Wide enough for the product to be worth it. Weights of up to half a million documents then take 8 MiB a thread, 24
+        // where they are widened to double precision.
         let block = ((1 << 21) / documents.max(1)).clamp(4, 64);
         let blocks: Vec<Vec<f64>> = (0..self.replicates.div_ceil(block))
             .into_par_iter()
@@ -367,7 +371,7 @@ impl Bootstrap {
                         *weight = f32::from(*drawn);
                     }
                 }
-                let columns = sums.weighted(&weights, count);
+                let columns = sums.weighted(&weights, count, single);
                 columns
                     .chunks(sums.columns)
                     .flat_map(|columns| ratios.iter().map(|ratio| ratio.of(columns)))
@@ -382,35 +386,6 @@ impl Bootstrap {
         let mut rng = ChaCha8Rng::seed_from_u64(self.seed);
         rng.set_stream(replicate as u64);
         rng
-    }
-
-    /// The 95 % interval of `correct / rows` for each stratum.
-    ///
-    /// Cost: `replicates × (documents + entries of all strata)`; 40,000 mentions in 900 documents with thirty
-    /// strata and 1000 replicates take a few hundredths of a second.
-    ///
-    /// # Errors
-    /// [`Error::NoReplicates`] for zero replicates.
-    pub fn intervals(
-        &self,
-        documents: usize,
-        strata: &[DocumentSums],
-    ) -> Result<Vec<Interval>, Error> {
-        let replicates = self.replicate(documents, |weights| -> Vec<f64> {
-            strata
-                .iter()
-                .map(|stratum| ratio(stratum.weighted(weights)))
-                .collect()
-        })?;
-        let mut column = vec![0.0; replicates.len()];
-        Ok((0..strata.len())
-            .map(|stratum| {
-                for (cell, replicate) in column.iter_mut().zip(&replicates) {
-                    *cell = replicate[stratum];
-                }
-                percentile_interval(&mut column)
-            })
-            .collect())
     }
 
     /// Any statistic of the document weights, once per replicate, in the order of the replicates.
@@ -560,42 +535,59 @@ mod tests {
         assert_eq!(percentile_interval(&mut [3.0]), [3.0, 3.0]);
     }
 
+    /// Rows in the first column, right ones in the second.
+    fn table(documents: u32, rows: impl IntoIterator<Item = (u32, bool)>) -> Sums {
+        let mut table = Sums::new(documents as usize, 2);
+        for (document, right) in rows {
+            let credit = f64::from(u8::from(right));
+            table.row(document).add_pair(0, credit);
+        }
+        table
+    }
+
+    const SHARE: [Ratio; 1] = [Ratio {
+        factor: 1.0,
+        numerator: 1,
+        denominator: 0,
+        and: None,
+    }];
+
     #[test]
     fn interval_of_equal_documents_is_a_point_and_of_one_stratum_without_rows_zero() {
-        let even = DocumentSums::from_rows(4, (0..4).flat_map(|d| [(d, true), (d, false)]));
-        assert_eq!((even.rows(), even.correct()), (8, 4));
-        let none = DocumentSums::from_rows(4, []);
-        let intervals = Bootstrap {
+        let bootstrap = Bootstrap {
             replicates: 50,
             seed: 1,
+        };
+        let even = table(4, (0..4).flat_map(|d| [(d, true), (d, false)]));
+        assert_eq!(even.ratio(SHARE[0]), 0.5);
+        for (table, interval) in [(even, [0.5, 0.5]), (table(4, []), [0.0, 0.0])] {
+            assert_eq!(
+                bootstrap.ratio_intervals(&table, &SHARE).unwrap(),
+                [interval]
+            );
         }
-        .intervals(4, &[even, none])
-        .unwrap();
-        assert_eq!(intervals, vec![[0.5, 0.5], [0.0, 0.0]]);
     }
 
     #[test]
     fn width_agrees_with_the_normal_approximation() {
         // 400 documents of one row, half right: standard error sqrt(0.25 / 400) = 0.025.
-        let rows = (0..400).map(|d| (d, d % 2 == 0));
-        let sums = DocumentSums::from_rows(400, rows);
-        let [low, high] = Bootstrap::default().intervals(400, &[sums]).unwrap()[0];
+        let table = table(400, (0..400).map(|d| (d, d % 2 == 0)));
+        let bootstrap = Bootstrap::default();
+        let [low, high] = bootstrap.ratio_intervals(&table, &SHARE).unwrap()[0];
         assert!((low - (0.5 - 1.96 * 0.025)).abs() < 0.006, "{low}");
         assert!((high - (0.5 + 1.96 * 0.025)).abs() < 0.006, "{high}");
     }
 
     #[test]
     fn the_number_of_threads_changes_nothing() {
-        let sums = [DocumentSums::from_rows(
-            30,
-            (0..300).map(|i| (i % 30, i % 7 < 3)),
-        )];
+        let table = table(30, (0..300).map(|i| (i % 30, i % 7 < 3)));
         let run = |threads| {
             let pool = rayon::ThreadPoolBuilder::new()
                 .num_threads(threads)
                 .build()
                 .unwrap();
-            pool.install(|| Bootstrap::default().intervals(30, &sums).unwrap())
+            let bootstrap = Bootstrap::default();
+            pool.install(|| bootstrap.ratio_intervals(&table, &SHARE).unwrap())
         };
         assert_eq!(run(1), run(5));
     }
@@ -617,12 +609,8 @@ mod tests {
         let bootstrap = Bootstrap::default();
         let found = bootstrap.ratio_intervals(&table, &ratios).unwrap();
         let sums = DocumentSums::from_rows(30, rows);
-        assert_eq!(
-            found[0],
-            bootstrap
-                .intervals(30, std::slice::from_ref(&sums))
-                .unwrap()[0]
-        );
+        let one_by_one = bootstrap.replicate(30, |weights| ratio(sums.weighted(weights)));
+        assert_eq!(found[0], percentile_interval(&mut one_by_one.unwrap()));
         assert_eq!(found[0], found[1], "2 x / (n + n) is x / n");
         assert_eq!(found[2], [0.0, 0.0], "0/0 is 0");
         assert_eq!(table.ratio(ratios[0]), sums.correct() as f64 / 300.0);
@@ -681,6 +669,7 @@ mod tests {
             replicates: 0,
             seed: 0,
         };
-        assert!(matches!(zero.intervals(1, &[]), Err(Error::NoReplicates)));
+        let refused = zero.ratio_intervals(&Sums::new(1, 1), &[]);
+        assert!(matches!(refused, Err(Error::NoReplicates)));
     }
 }

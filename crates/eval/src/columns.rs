@@ -1,6 +1,6 @@
-//! A prediction file by column: what scoring needs of each row, every distinct string once.
+//! A prediction file by column: what scoring needs of each row, and strings by number.
 //!
-//! Scoring works out each distinct code field, answer and mention string once and then compares numbers, and it needs the
+//! Scoring works out each code field, answer and mention string once and then compares numbers, and it needs the
 //! training corpus only after that: both files can be read side by side ([`PredictionColumns::read`], then
 //! [`PredictionColumns::score`]).
 
@@ -14,7 +14,8 @@ use crate::score::SCORE_COLUMNS;
 use crate::strings::Strings;
 use crate::{Error, judge};
 
-/// Predictions, ready to be scored. About 90 bytes a mention and every distinct string once; sentences are not kept.
+/// Predictions, ready to be scored. About 70 bytes a row beside the strings; a mention string may be kept several times, others
+/// are kept once, sentences not at all.
 #[derive(Debug, Clone, Default)]
 pub struct PredictionColumns {
     /// The file, where the predictions came from one.
@@ -74,7 +75,8 @@ impl PredictionColumns {
             judge_column: judge::choose_column(&extra, judge_column)?,
             ..PredictionColumns::default()
         };
-        if columns.read_plain(path, &names)? {
+        // What was read of a pipe cannot be read again.
+        if path.is_file() && columns.read_plain(path, &names) {
             return Ok(columns);
         }
         let mut row = Prediction::default();

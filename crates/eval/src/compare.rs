@@ -273,7 +273,8 @@ fn key(outcome: &Outcome, documents: &[Option<u32>], groups: &[Option<u32>]) -> 
     ])
 }
 
-fn describe(scored: &Scored, o: &Outcome) -> String {
+/// File and line, where there are such, document, span and label of a mention.
+pub(crate) fn describe(scored: &Scored, o: &Outcome) -> String {
     let place = match (&scored.source, o.line) {
         (Some(path), line) if line > 0 => format!("{}:{line}: ", path.display()),
         _ => String::new(),

@@ -1,7 +1,6 @@
 //! All metrics of one prediction file.
 
 use std::collections::BTreeMap;
-use std::path::Path;
 
 use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
@@ -11,9 +10,9 @@ use syncabel_kb::Kb;
 use crate::bootstrap::{Interval, Ratio, Sums};
 use crate::confidence::{self, ScoreReport, THRESHOLDS, ThresholdPoint};
 use crate::judge::{self, JudgeCounts, Label};
-use crate::score::{EvalOptions, Outcome, Removed, score, score_file};
+use crate::score::{EvalOptions, Outcome, Removed, score};
 use crate::strata::{PARTITIONS, SEEN};
-use crate::{DocumentSums, Error, Scored, TrainingSet};
+use crate::{Error, Scored, TrainingSet};
 
 /// Cut-offs for which recall among the candidates is reported, as far as the file's candidate lists reach.
 pub const RECALL_CUTOFFS: [u32; 4] = [2, 5, 10, 20];
@@ -110,19 +109,6 @@ pub fn evaluate(
     options: &EvalOptions,
 ) -> Result<EvalReport, Error> {
     score(predictions, training, kb, options)?.report(options)
-}
-
-/// As [`evaluate`], from a tab-separated file that is not held in memory: about 250 bytes a mention suffice.
-///
-/// # Errors
-/// As [`evaluate`], and those of reading, with file, line and column.
-pub fn evaluate_file(
-    path: &Path,
-    training: Option<&TrainingSet>,
-    kb: Option<&Kb>,
-    options: &EvalOptions,
-) -> Result<EvalReport, Error> {
-    score_file(path, training, kb, options)?.report(options)
 }
 
 /// Names of the derived rates, in the order of their columns.
@@ -310,16 +296,6 @@ fn judge_rates(outcome: &Outcome) -> [bool; 6] {
 }
 
 impl Scored {
-    /// Sums of the mentions that `keep` selects, per document; full credit counts as right.
-    pub fn sums(&self, keep: impl Fn(&Outcome) -> bool) -> DocumentSums {
-        let rows = self
-            .outcomes
-            .iter()
-            .filter(|o| keep(o))
-            .map(|o| (o.document, o.correct));
-        DocumentSums::from_rows(self.documents.len(), rows)
-    }
-
     /// Every metric of these verdicts.
     ///
     /// # Errors

@@ -170,7 +170,7 @@ fn is_zero(count: &usize) -> bool {
     *count == 0
 }
 
-/// Verdicts on all mentions: what every metric, stratum and comparison is computed from. About 140 bytes a mention,
+/// Verdicts on all mentions: what every metric, stratum and comparison is computed from. About 90 bytes a mention,
 /// whatever the length of its sentence.
 #[derive(Debug, Clone)]
 pub struct Scored {

@@ -25,7 +25,14 @@ fn page() -> String {
                 "On day {i} the patient reported [joint pain]{{Disorders}} after a long walk, which eased with rest and came back."
             ),
             prediction: "Pain in joint".into(),
-            predicted_code: format!("C{:07}", if (i + system).is_multiple_of(4) { 1 } else { i % 700 }),
+            predicted_code: format!(
+                "C{:07}",
+                if (i + system).is_multiple_of(4) {
+                    1
+                } else {
+                    i % 700
+                }
+            ),
             prediction_score: f64::from(i % 100) / 100.0,
             prediction_beam_score: f64::from(i % 90) / 100.0,
             ..Prediction::default()
@@ -77,6 +84,12 @@ fn attribute(document: &str, name: &str) -> u32 {
     value.parse().unwrap()
 }
 
+/// The table of mentions.
+fn browser(document: &str) -> &str {
+    let table = document.split("id=\"mentions\"").nth(1).unwrap();
+    table.split("</table>").next().unwrap()
+}
+
 #[test]
 fn ten_thousand_mentions_open_at_once() {
     let folder = tempfile::tempdir().unwrap();
@@ -88,24 +101,15 @@ fn ten_thousand_mentions_open_at_once() {
         let Some(document) = opened(&path, folder.path()) else {
             return;
         };
-        let browser = document.split("id=\"mentions\"").nth(1).unwrap();
-        assert_eq!(
-            browser
-                .split("</table>")
-                .next()
-                .unwrap()
-                .matches("<tr>")
-                .count(),
-            51
-        );
+        assert_eq!(browser(&document).matches("<tr>").count(), 51);
         let count = "10000 of 10000 mentions; before 7499 of its 9999 right (75.0 %); after";
         assert!(document.contains(count));
         assert!(
-            document.contains("not in this file"),
+            document.contains("not scored in this file"),
             "the first mention is new to one system"
         );
         assert!(
-            document.contains("only in the file of after"),
+            document.contains("after has it, before does not"),
             "a filter for such mentions"
         );
         // From the request of the page to the end of its script: reading, parsing and building included.
@@ -114,4 +118,49 @@ fn ten_thousand_mentions_open_at_once() {
     let _ = writeln!(std::io::stderr(), "10,000 mentions opened in {fastest} ms");
     // A quiet machine stays below one second; a busy one must not fail for being busy.
     assert!(fastest < 3000, "{fastest} ms");
+}
+
+/// Sorts by the scores of the first system, filters, turns pages back and forth by keyboard focus, and looks for names.
+const VISITOR: &str = r##"<script>
+const nameOf = (e) => e.getAttribute("aria-label") || (e.labels && e.labels.length > 0 && e.labels[0].firstChild.textContent)
+  || (e.matches("button, a") && e.textContent) || "";
+document.querySelectorAll("#mentions thead button")[2].click();
+const label = [...document.querySelectorAll("#filters label")].find((l) => l.textContent.startsWith("Outcome"));
+const outcome = label.querySelector("select");
+outcome.value = "before right, after wrong";
+outcome.dispatchEvent(new Event("change"));
+const [previous, next] = document.querySelectorAll(".pager button");
+next.click();
+previous.focus();
+previous.click();
+document.body.dataset.focused = Number(document.activeElement === previous && previous.getAttribute("aria-disabled") === "true");
+previous.click();
+next.click();
+const controls = [...document.querySelectorAll("button, input, select, a")];
+document.body.dataset.controls = controls.length;
+document.body.dataset.nameless = controls.filter((e) => nameOf(e).trim() === "").length;
+</script></body>"##;
+
+#[test]
+fn headings_filters_and_pagers_do_what_they_say() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("page.html");
+    std::fs::write(&path, page().replace("</body>", VISITOR)).unwrap();
+    let Some(document) = opened(&path, folder.path()) else {
+        return;
+    };
+    // Every fourth mention from 3 on, save the last, which `before` lacks.
+    let count = "2499 of 10000 mentions; before 2499 right (100.0 %); after 0 right (0.0 %)";
+    assert!(document.contains(count));
+    assert!(document.contains(">Page 2 of 50<"));
+    let rows: Vec<&str> = browser(&document).split("<tr>").skip(2).collect();
+    assert_eq!(rows.len(), 50);
+    // The hundred lowest scores are those of mentions 3, 103, and so on.
+    for (row, mention) in rows.iter().zip((5003..).step_by(100)) {
+        assert!(row.contains(&format!("On day {mention} the")), "{row}");
+        assert!(row.contains("score 0.030"), "{row}");
+    }
+    assert_eq!(attribute(&document, "data-focused"), 1);
+    assert!(attribute(&document, "data-controls") > 20);
+    assert_eq!(attribute(&document, "data-nameless"), 0);
 }

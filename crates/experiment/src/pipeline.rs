@@ -573,6 +573,7 @@ impl CellRun<'_> {
             }
             writer.finish()?;
             bar.finish_and_clear();
+            progress::warn_of_unproven(linker.work());
             let rate = prepared.test.len() as f64 / start.elapsed().as_secs_f64().max(1e-9);
             write_atomically(&folder.join("rate"), rate.to_string().as_bytes())
         })?;

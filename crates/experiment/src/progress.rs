@@ -2,6 +2,7 @@
 
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use std::io::IsTerminal;
+use syncabel_decode::Work;
 use tracing_subscriber::EnvFilter;
 
 /// Starts logging to stderr. `RUST_LOG` wins over the verbosity.
@@ -19,6 +20,17 @@ pub fn init_logs(verbosity: u8) {
         .with_ansi(std::io::stderr().is_terminal())
         .with_target(false)
         .try_init();
+}
+
+/// Says so where best-first search stopped at its limit.
+pub fn warn_of_unproven(work: Work) {
+    let unproven = work.unproven;
+    if unproven > 0 {
+        tracing::warn!(
+            "{unproven} mentions: best-first search stopped at its limit of tokens, so their names are not proved to be \
+             the best; fewer beams or beam search need less work"
+        );
+    }
 }
 
 /// A bar with rate and time left. Without a terminal (CI, a log file) nothing is drawn.

@@ -289,6 +289,18 @@ fn the_commands_work_together() {
         linked
     );
 
+    // answers are not lost to a second call, nor mixed with those of another search
+    sandbox
+        .run(&link)
+        .refused(&["linked.tsv", "--resume", "--overwrite"]);
+    let other = ["--resume", "--search", "best-first"];
+    sandbox
+        .run(&[&link[..], &other].concat())
+        .refused(&["linked.tsv", "other search options"]);
+    let record = std::fs::read_to_string(sandbox.path("linked.tsv.run.json")).unwrap();
+    assert!(record.contains("model_digest"), "{record}");
+    killed_linking_resumes_to_the_same_answers(&sandbox, checkpoint);
+
     // a trie of another KB
     let last = TERMS.lines().count() - 1;
     let fewer: String = TERMS.lines().take(last).map(|l| format!("{l}\n")).collect();
@@ -298,6 +310,7 @@ fn the_commands_work_together() {
         .ok();
     let with_trie = |kb: &str| {
         let args = ["--kb", kb, "--trie", "names.trie", "--out", "again.tsv"];
+        let args = [&args[..], &["--overwrite"]].concat();
         sandbox.run(&[&["link", "test.jsonl", "--model", checkpoint][..], &args].concat())
     };
     with_trie("terms.kb").ok();
@@ -319,6 +332,46 @@ fn the_commands_work_together() {
     assert_eq!(eval["recall_at_1"], 1.0);
     assert_eq!(eval["gold_not_in_kb"], 0);
     assert_eq!(eval["seen"]["rows"], 2);
+}
+
+/// `kill -9` in the midst of many mentions, then `--resume`.
+fn killed_linking_resumes_to_the_same_answers(sandbox: &Sandbox, checkpoint: &str) {
+    let note = |i: usize| {
+        let text = format!("Case {i} had hodgkin disease again.");
+        let at = text.find("hodgkin").unwrap();
+        let mention = serde_json::json!({"spans": [[at, at + 15]], "text": "hodgkin disease", "label": "Disorders"});
+        serde_json::json!({"id": format!("n{i}"), "text": text, "mentions": [mention]}).to_string()
+            + "\n"
+    };
+    sandbox.write("many.jsonl", (0..5000).map(note).collect::<String>());
+    let fixed = [
+        "link",
+        "many.jsonl",
+        "--model",
+        checkpoint,
+        "--kb",
+        "terms.kb",
+    ];
+    let whole = sandbox.run(&[&fixed[..], &["--beams", "2"]].concat()).ok();
+    let broken = [&fixed[..], &["--beams", "2", "--out", "many.tsv"]].concat();
+    let mut child = Command::new(assert_cmd::cargo::cargo_bin("syncabel"))
+        .args(&broken)
+        .current_dir(sandbox.path(""))
+        .stderr(Stdio::null())
+        .spawn()
+        .unwrap();
+    let rows =
+        || std::fs::read_to_string(sandbox.path("many.tsv")).map_or(0, |text| text.lines().count());
+    let deadline = Instant::now() + Duration::from_secs(120);
+    while rows() < 300 && Instant::now() < deadline {
+        std::thread::sleep(Duration::from_millis(2));
+    }
+    child.kill().unwrap(); // SIGKILL
+    child.wait().unwrap();
+    assert!((300..5000).contains(&rows()), "killed at {} rows", rows());
+    sandbox.run(&[&broken[..], &["--resume"]].concat()).ok();
+    let resumed = std::fs::read_to_string(sandbox.path("many.tsv")).unwrap();
+    assert_eq!(resumed, whole);
 }
 
 /// Formats, searches and calibration of `link`, with a model that knows its few names.

@@ -178,6 +178,9 @@ pub fn matmul_columns(out: &mut [f32], a: &[f32], b: &Packed, columns: Range<usi
         (rows * n, rows * k),
         "[{rows}, {k}] x [{k}, {n}]"
     );
+    if k == 0 {
+        return out.fill(0.0);
+    }
     let panels = columns.start / WIDTH..columns.end.div_ceil(WIDTH);
     let out = Output {
         start: out.as_mut_ptr(),
@@ -310,6 +313,7 @@ crate::multiversion! {
 /// What is brought into the cache while a panel is multiplied. Memory is slower than the products of few rows, and the
 /// hardware does not look beyond a page.
 #[derive(Clone, Copy)]
+#[cfg_attr(not(target_arch = "x86_64"), allow(dead_code))]
 struct Fetch {
     from: *const i8,
     /// Bytes further for each line that is multiplied.
@@ -500,7 +504,7 @@ mod tests {
 
     #[test]
     fn columns_are_those_of_the_whole_product() {
-        for (m, k, n) in [(1, 20, 96), (13, 33, 333), (130, 7, 70)] {
+        for (m, k, n) in [(1, 20, 96), (13, 33, 333), (130, 7, 70), (70, 0, 70)] {
             let a = numbers(m * k, 7919);
             let packed = Packed::right(Matrix::new(&numbers(k * n, 31), k, n));
             let mut whole = vec![0.0; m * n];

@@ -5,7 +5,7 @@
 //! the next instead.
 //!
 //! Tasks are taken one by one, by whoever is free: a thread that the system holds up holds up the task it has taken and no
-//! other, and one that never comes is not waited for. Who takes a task changes nothing that the task computes.
+//! other. Who takes a task changes nothing that the task computes. What a task starts runs inside it, on its thread.
 
 use std::cell::{Cell, UnsafeCell};
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
@@ -19,20 +19,38 @@ const LOOKS: u32 = 1000;
 
 type Task<'t> = dyn Fn(usize) + Sync + 't;
 
+/// What a thread does here.
+#[derive(Clone, Copy)]
+enum Role {
+    Free,
+    /// Leads this team, none of whose loops is running.
+    Leads(*const Team),
+    /// Performs a task. What it starts runs in place: rayon could hand the thread a job that waits for this very task.
+    Performs,
+}
+
 thread_local! {
-    /// The team that this thread leads, if no loop of it is running.
-    static LED: Cell<Option<*const Team>> = const { Cell::new(None) };
+    static ROLE: Cell<Role> = const { Cell::new(Role::Free) };
 }
 
 /// Runs `work` on a thread of rayon's pool; its loops ([`for_each`], [`for_each_part`]) are shared with the pool's other
-/// threads, which do nothing else until `work` is done.
+/// threads, which do nothing else until `work` is done. `work` must not wait for rayon itself.
 pub fn gather<R: Send>(work: impl FnOnce() -> R + Send) -> R {
+    if matches!(ROLE.get(), Role::Performs) {
+        return work();
+    }
     let team = Team::default();
     rayon::scope(|scope| {
+        let (team, leader) = (&team, rayon::current_thread_index());
         for _ in 1..threads() {
-            scope.spawn(|_| team.help());
+            scope.spawn(move |_| {
+                // A leader that is handed this job must not wait for itself.
+                if rayon::current_thread_index() != leader {
+                    team.help();
+                }
+            });
         }
-        let _leading = Leading::new(&team);
+        let _leading = Leading::new(team);
         work()
     })
 }
@@ -40,6 +58,10 @@ pub fn gather<R: Send>(work: impl FnOnce() -> R + Send) -> R {
 /// Threads that take part in loops here: never more than there are processors, or they would only take time from each
 /// other by waiting.
 pub(crate) fn threads() -> usize {
+    // Tests are about many threads, whatever the machine has.
+    if cfg!(test) {
+        return rayon::current_num_threads();
+    }
     static PROCESSORS: OnceLock<usize> = OnceLock::new();
     let available = || std::thread::available_parallelism().map_or(1, usize::from);
     rayon::current_num_threads().min(*PROCESSORS.get_or_init(available))
@@ -50,13 +72,14 @@ pub fn for_each(count: usize, task: impl Fn(usize) + Sync) {
     if count <= 1 {
         return (0..count).for_each(task);
     }
-    match LED.take() {
-        Some(team) => {
-            let _leading = Restore(Some(team));
+    match ROLE.get() {
+        Role::Leads(team) => {
+            let _role = Restore(ROLE.replace(Role::Performs));
             // SAFETY: `Leading` takes the pointer back before the team ends.
             unsafe { &*team }.run(count, &task);
         }
-        None => (0..count).into_par_iter().for_each(&task),
+        Role::Performs => (0..count).for_each(task),
+        Role::Free => (0..count).into_par_iter().for_each(&task),
     }
 }
 
@@ -80,6 +103,8 @@ struct Team {
     /// Only the leader writes it, and only while no task is there to be taken or running.
     task: UnsafeCell<Option<&'static Task<'static>>>,
     over: AtomicBool,
+    /// Whether a task panicked.
+    failed: AtomicBool,
 }
 
 // SAFETY: `task` is read only behind a task that was taken, see there; all else is atomic.
@@ -97,11 +122,17 @@ impl Team {
                 task,
             ));
         }
-        let _finish = Finish(self);
+        let finish = Finish(self);
         self.tasks.store((count as u64) << 32, Ordering::Release);
         while let Some(number) = self.take() {
             self.perform(number);
         }
+        drop(finish);
+        let failed = self.failed.load(Ordering::Relaxed);
+        assert!(
+            !failed,
+            "a task of this loop panicked on another thread, see above"
+        );
     }
 
     /// Until the leader is through.
@@ -130,7 +161,8 @@ impl Team {
 
     /// Only for who has taken the task.
     fn perform(&self, number: usize) {
-        let _done = Done(&self.done);
+        let _done = Done(self);
+        let _role = Restore(ROLE.replace(Role::Performs));
         // SAFETY: this task is not done, so the leader neither writes the cell nor lets go of what it refers to.
         let task = unsafe { *self.task.get() };
         task.expect("set before tasks can be taken")(number);
@@ -138,11 +170,14 @@ impl Team {
 }
 
 /// Counts a task as done, also when it panics.
-struct Done<'t>(&'t AtomicUsize);
+struct Done<'t>(&'t Team);
 
 impl Drop for Done<'_> {
     fn drop(&mut self) {
-        self.0.fetch_add(1, Ordering::Release);
+        if std::thread::panicking() {
+            self.0.failed.store(true, Ordering::Relaxed);
+        }
+        self.0.done.fetch_add(1, Ordering::Release);
     }
 }
 
@@ -167,7 +202,7 @@ struct Leading<'t> {
 
 impl<'t> Leading<'t> {
     fn new(team: &'t Team) -> Self {
-        let _before = Restore(LED.replace(Some(team)));
+        let _before = Restore(ROLE.replace(Role::Leads(team)));
         Self { team, _before }
     }
 }
@@ -178,12 +213,12 @@ impl Drop for Leading<'_> {
     }
 }
 
-/// Says again in the end which team this thread leads.
-struct Restore(Option<*const Team>);
+/// Says again in the end what this thread does.
+struct Restore(Role);
 
 impl Drop for Restore {
     fn drop(&mut self) {
-        LED.set(self.0);
+        ROLE.set(self.0);
     }
 }
 
@@ -248,6 +283,19 @@ mod tests {
         });
         for_each(5, |_| add(&total, 1));
         assert_eq!(total.into_inner(), 100 + 45 + 10 + 5);
+    }
+
+    #[test]
+    fn nested_loops_end_on_pools_of_any_size() {
+        for threads in [1, 2, 3, 8] {
+            pool(threads).install(|| {
+                for _ in 0..200 {
+                    let total = AtomicUsize::new(0);
+                    gather(|| for_each(8, |_| gather(|| for_each(8, |_| add(&total, 1)))));
+                    assert_eq!(total.into_inner(), 64);
+                }
+            });
+        }
     }
 
     #[test]

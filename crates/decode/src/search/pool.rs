@@ -4,7 +4,10 @@
 //! model as one batch, and hands the scores back. A mention that is done leaves and the next one joins at once, so the
 //! batches stay full to the end of the queue and nobody waits for the slowest.
 
-use super::{Hypothesis, Query, Rules, Scoring, Strategy, beam::BeamSearch, best_first::BestFirst};
+use super::{
+    Constraint, Hypothesis, Query, Rules, Scoring, Strategy, beam::BeamSearch,
+    best_first::BestFirst,
+};
 use crate::Error;
 
 /// A place in a model's memory: all that was read up to the last token of a run, prompt included.
@@ -249,10 +252,17 @@ impl<'q> Open<'q> {
                 .iter()
                 .any(|answer| answer.tokens.strip_suffix(&[eos]) == Some(name))
         };
-        let given = self.query.given.iter().map(Vec::as_slice);
-        let names = given
-            .filter(|name| !name.is_empty() && !is_found(name))
-            .collect();
+        let mut names: Vec<&[u32]> = Vec::new();
+        if let (Constraint::Guided(trie), Some(group)) = (rules.constraint, self.query.group_of(0))
+        {
+            for name in self.query.given.iter().map(Vec::as_slice) {
+                let fits =
+                    name.len() < rules.options.max_new_tokens && trie.lookup(group, name).is_some();
+                if fits && !is_found(name) && !names.contains(&name) {
+                    names.push(name);
+                }
+            }
+        }
         self.stage = Stage::Reading { found, names };
     }
 
@@ -280,7 +290,7 @@ impl<'q> Open<'q> {
     }
 }
 
-/// The answer that a given name is; `None` for one that the trie does not have.
+/// The answer that a given name is; `None` where the model holds it for impossible.
 fn given(
     name: &[u32],
     begun: &[(u32, f32)],
@@ -300,6 +310,9 @@ fn given(
     let mut tokens = name.to_vec();
     tokens.push(rules.special.eos);
     let sum_log_prob: f64 = token_log_probs.iter().copied().map(f64::from).sum();
+    if !sum_log_prob.is_finite() {
+        return None;
+    }
     Some(Hypothesis {
         score: sum_log_prob / rules.length_divisor(tokens.len()),
         tokens,

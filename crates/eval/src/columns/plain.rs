@@ -1,19 +1,21 @@
 //! Reading the usual prediction file in blocks, side by side.
 //!
-//! Usual is: not compressed, no carriage return, no quoted cell, nothing wrong. Whatever is not usual is left to
-//! [`syncabel_corpus::predictions::Reader`], which reads row by row and knows what to say about mistakes; a file is read here
-//! as it would be there or not at all.
+//! Usual is: no carriage return, no tab or line feed inside of a cell, nothing wrong; quotes and gzip are usual. Whatever is
+//! not usual is left to [`syncabel_corpus::predictions::Reader`], which reads row by row and knows what to say about mistakes;
+//! a file is read here as it would be there or not at all.
 
+use std::borrow::Cow;
 use std::fs::File;
-use std::io::Read;
+use std::io::{BufReader, Read, Seek};
 use std::path::Path;
 
+use flate2::bufread::MultiGzDecoder;
 use memchr::{memchr, memchr3_iter, memrchr};
 use rayon::prelude::*;
-use syncabel_corpus::predictions::{COLUMNS, Candidate};
+use serde::Deserialize;
 
-use super::{PredictionColumns, Row, equals_target};
-use crate::Error;
+use super::{CODES, PredictionColumns, Row, equals_target};
+use crate::score::SCORE_COLUMNS;
 use crate::strings::Strings;
 
 /// Bytes of a block, up to the end of its last row.
@@ -22,21 +24,25 @@ const BLOCK_BYTES: usize = 1 << 19;
 const BLOCKS: usize = 8;
 
 impl PredictionColumns {
-    /// Reads all rows of a usual file; false, without a row, if it is not one.
+    /// Reads all rows of a usual file; false, without a row, if it is not one or cannot be read to its end.
     ///
     /// `header` names the columns, in file order.
-    ///
-    /// # Errors
-    /// [`Error::Io`].
-    pub(super) fn read_plain(&mut self, path: &Path, header: &[&str]) -> Result<bool, Error> {
-        let mut blocks = Blocks::open(path).map_err(Error::io(path))?;
-        let Some(layout) = Layout::new(header, self.judge_column.as_deref()) else {
-            return Ok(false);
-        };
-        let mut line = match blocks.header(header).map_err(Error::io(path))? {
-            Some(lines) => lines,
-            None => return Ok(false),
-        };
+    pub(super) fn read_plain(&mut self, path: &Path, header: &[&str]) -> bool {
+        let usual = self.read_blocks(path, header).is_some();
+        if !usual {
+            *self = PredictionColumns {
+                source: self.source.take(),
+                judge_column: self.judge_column.take(),
+                ..PredictionColumns::default()
+            };
+        }
+        usual
+    }
+
+    fn read_blocks(&mut self, path: &Path, header: &[&str]) -> Option<()> {
+        let layout = Layout::new(header, self.judge_column.as_deref())?;
+        let mut blocks = Blocks::open(path).ok()?;
+        let mut line = blocks.header(header)?;
         let mut waiting: Vec<Split> = Vec::new();
         loop {
             let ((), split) = rayon::join(
@@ -46,34 +52,25 @@ impl PredictionColumns {
                         line += split.lines;
                     }
                 },
-                || -> std::io::Result<Option<Vec<Split>>> {
-                    let texts = blocks.next(BLOCKS)?;
-                    Ok(texts.par_iter().map(|text| layout.split(text)).collect())
+                || -> Option<Vec<Split>> {
+                    let texts = blocks.next(BLOCKS).ok()?;
+                    texts.par_iter().map(|text| layout.split(text)).collect()
                 },
             );
-            waiting = match split.map_err(Error::io(path))? {
-                Some(blocks) if blocks.is_empty() => return Ok(true),
-                Some(blocks) => blocks,
-                None => {
-                    self.clear();
-                    return Ok(false);
-                }
-            };
+            waiting = split?;
+            if waiting.is_empty() {
+                return Some(());
+            }
         }
-    }
-
-    fn clear(&mut self) {
-        *self = PredictionColumns {
-            source: self.source.take(),
-            judge_column: self.judge_column.take(),
-            ..PredictionColumns::default()
-        };
     }
 }
 
+/// The first bytes of a gzip file.
+const GZIP_MAGIC: [u8; 2] = [0x1f, 0x8b];
+
 /// A file in pieces that end with a row.
 struct Blocks {
-    file: File,
+    source: Box<dyn Read + Send>,
     /// What was read behind the end of the last piece.
     rest: Vec<u8>,
     ended: bool,
@@ -81,30 +78,35 @@ struct Blocks {
 
 impl Blocks {
     fn open(path: &Path) -> std::io::Result<Self> {
+        let mut file = File::open(path)?;
+        let mut magic = Vec::new();
+        file.by_ref().take(2).read_to_end(&mut magic)?;
+        file.rewind()?;
         Ok(Blocks {
-            file: File::open(path)?,
+            source: match magic == GZIP_MAGIC {
+                true => Box::new(MultiGzDecoder::new(BufReader::new(file))),
+                false => Box::new(file),
+            },
             rest: Vec::new(),
             ended: false,
         })
     }
 
     /// Skips the header and gives the number of its lines; `None` if it does not stand there plainly.
-    fn header(&mut self, header: &[&str]) -> std::io::Result<Option<u32>> {
-        let block = self.block()?;
+    fn header(&mut self, header: &[&str]) -> Option<u32> {
+        let block = self.block().ok()?;
         let mark = if block.starts_with(b"\xef\xbb\xbf") {
             3
         } else {
             0
         };
-        let Some(end) = memchr(b'\n', &block[mark..]).map(|end| mark + end) else {
-            return Ok(None);
-        };
+        let end = mark + memchr(b'\n', &block[mark..])?;
         let as_read = block[mark..end].split(|&byte| byte == b'\t');
         if !as_read.eq(header.iter().map(|name| name.as_bytes())) {
-            return Ok(None);
+            return None;
         }
         self.rest.splice(..0, block[end + 1..].iter().copied());
-        Ok(Some(1))
+        Some(1)
     }
 
     /// The next pieces; none at the end of the file.
@@ -126,9 +128,11 @@ impl Blocks {
         block.append(&mut self.rest);
         while !self.ended {
             let wanted = BLOCK_BYTES as u64;
-            let read = self.file.by_ref().take(wanted).read_to_end(&mut block)?;
+            let before = block.len();
+            let read = self.source.by_ref().take(wanted).read_to_end(&mut block)?;
             self.ended = read < BLOCK_BYTES;
-            if let Some(end) = memrchr(b'\n', &block).filter(|_| !self.ended) {
+            if let Some(end) = memrchr(b'\n', &block[before..]).filter(|_| !self.ended) {
+                let end = before + end;
                 self.rest.extend_from_slice(&block[end + 1..]);
                 block.truncate(end + 1);
                 break;
@@ -144,11 +148,64 @@ struct Split {
     lines: u32,
 }
 
-/// Which cell of a row is what.
+/// A cell, and whether quotes inside of it are written twice.
+#[derive(Clone, Copy, Default)]
+struct Cell<'t> {
+    text: &'t str,
+    doubled: bool,
+}
+
+impl<'t> Cell<'t> {
+    /// `None` where quotes are not those of one whole cell: a tab or a line feed tears it, or text follows them.
+    fn new(written: &'t str) -> Option<Self> {
+        let Some(text) = written.strip_prefix('"') else {
+            return Some(Cell {
+                text: written,
+                doubled: false,
+            });
+        };
+        let text = text.strip_suffix('"')?;
+        let whole = text.split("\"\"").all(|part| !part.contains('"'));
+        whole.then(|| Cell {
+            text,
+            doubled: text.contains('"'),
+        })
+    }
+
+    fn read(self) -> Cow<'t, str> {
+        match self.doubled {
+            true => Cow::Owned(self.text.replace("\"\"", "\"")),
+            false => Cow::Borrowed(self.text),
+        }
+    }
+}
+
+/// As [`syncabel_corpus::predictions::Candidate`], without copies of its strings.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Candidate<'t> {
+    #[serde(borrow, rename = "name")]
+    _name: Cow<'t, str>,
+    #[serde(borrow)]
+    code: Cow<'t, str>,
+    #[serde(rename = "score")]
+    _score: f64,
+}
+
+/// Which cell of a row is what; of a column that the file lacks, a cell that is always empty.
 struct Layout {
     cells: usize,
-    /// Position in the row of `COLUMNS[i]`; of a column that the file lacks, a cell that is always empty.
-    ours: [usize; COLUMNS.len()],
+    document: usize,
+    group: usize,
+    start_span: usize,
+    end_span: usize,
+    mention: usize,
+    gold: usize,
+    target: usize,
+    answer: usize,
+    candidates: usize,
+    scores: [usize; SCORE_COLUMNS.len()],
+    margin: usize,
     judge: usize,
 }
 
@@ -158,9 +215,20 @@ impl Layout {
         let cells = header.len();
         let find = |column: &str| header.iter().position(|name| *name == column);
         let once = |(i, name): (usize, &&str)| find(name) == Some(i);
+        let place = |column: &str| find(column).unwrap_or(cells);
         header.iter().enumerate().all(once).then(|| Layout {
             cells,
-            ours: COLUMNS.map(|column| find(column).unwrap_or(cells)),
+            document: place("filename"),
+            group: place("label"),
+            start_span: place("start_span"),
+            end_span: place("end_span"),
+            mention: place("span"),
+            gold: place("code"),
+            target: place("annotation"),
+            answer: place("Predicted_code"),
+            candidates: place("Candidates"),
+            scores: SCORE_COLUMNS.map(place),
+            margin: place("Margin"),
             judge: judge.and_then(find).unwrap_or(cells),
         })
     }
@@ -169,7 +237,7 @@ impl Layout {
     fn split(&self, block: &[u8]) -> Option<Split> {
         let text = std::str::from_utf8(block).ok()?;
         let mut columns = PredictionColumns::default();
-        let mut cells: Vec<&str> = vec![""; self.cells + 1];
+        let mut cells = vec![Cell::default(); self.cells + 1];
         let (mut lines, mut count, mut start) = (0, 0, 0);
         let last = (!block.is_empty() && !block.ends_with(b"\n")).then_some(block.len());
         for end in memchr3_iter(b'\t', b'\n', b'\r', block).chain(last) {
@@ -182,10 +250,10 @@ impl Layout {
                     continue;
                 }
             }
-            if ended_by == b'\r' || count == self.cells || cell.starts_with('"') {
+            if ended_by == b'\r' || count == self.cells {
                 return None;
             }
-            cells[count] = cell;
+            cells[count] = Cell::new(cell)?;
             count += 1;
             if ended_by == b'\n' {
                 if count < self.cells {
@@ -198,39 +266,52 @@ impl Layout {
         Some(Split { columns, lines })
     }
 
-    fn row(&self, cells: &[&str], line: u32, into: &mut PredictionColumns) -> Option<()> {
-        let cell = |column: usize| cells[self.ours[column]];
-        let first = into.candidates.len() as u32;
+    fn row(&self, cells: &[Cell<'_>], line: u32, into: &mut PredictionColumns) -> Option<()> {
+        let cell = |place: usize| cells[place].read();
+        number(&cell(self.margin))?;
+        let candidates = into.push_candidates(&cell(self.candidates))?;
         let [documents, groups, codes, mentions, verdicts] = &mut into.strings;
-        let candidates = cell(14).trim();
-        if !candidates.is_empty() {
-            for candidate in serde_json::from_str::<Vec<Candidate>>(candidates).ok()? {
-                into.candidates.push(codes.index(&candidate.code));
-            }
-        }
-        number(cell(16))?;
         // Neighbours are often of one document and one group, and most answers are right.
         let before = into.rows.last().copied();
-        let like = |strings: &mut Strings, before: Option<u32>, cell: &str| match before {
-            Some(index) if strings.get(index) == cell => index,
-            _ => strings.index(cell),
+        let like = |strings: &mut Strings, before: Option<u32>, place: usize| {
+            let cell = cell(place);
+            match before {
+                Some(index) if strings.get(index) == cell => index,
+                _ => strings.index(&cell),
+            }
         };
-        let gold = codes.index(cell(6));
+        let (mention, gold) = (cell(self.mention), codes.index(&cell(self.gold)));
+        let [first, second, third] = self.scores.map(|place| number(&cell(place)));
         into.rows.push(Row {
             line,
-            document: like(documents, before.map(|row| row.document), cell(0)),
-            group: like(groups, before.map(|row| row.group), cell(2)),
+            document: like(documents, before.map(|row| row.document), self.document),
+            group: like(groups, before.map(|row| row.group), self.group),
             gold,
-            answer: like(codes, Some(gold), cell(13)),
-            mention: mentions.index(cell(5)),
-            verdict: like(verdicts, before.map(|row| row.verdict), cells[self.judge]),
-            start_span: chars(cell(3))?,
-            end_span: chars(cell(4))?,
-            candidates: [first, into.candidates.len() as u32 - first],
-            equals_target: equals_target(cell(5), cell(8)),
-            scores: [number(cell(11))?, number(cell(12))?, number(cell(15))?],
+            answer: like(codes, Some(gold), self.answer),
+            mention: mentions.index(&mention),
+            verdict: like(verdicts, before.map(|row| row.verdict), self.judge),
+            start_span: chars(&cell(self.start_span))?,
+            end_span: chars(&cell(self.end_span))?,
+            candidates,
+            equals_target: equals_target(&mention, &cell(self.target)),
+            scores: [first?, second?, third?],
         });
         Some(())
+    }
+}
+
+impl PredictionColumns {
+    /// Appends the codes of a cell of candidates: where they begin, and how many they are. `None` if it is not such a cell.
+    fn push_candidates(&mut self, cell: &str) -> Option<[u32; 2]> {
+        let first = self.candidates.len() as u32;
+        let cell = cell.trim();
+        if !cell.is_empty() {
+            for candidate in serde_json::from_str::<Vec<Candidate<'_>>>(cell).ok()? {
+                let code = self.strings[CODES].index(&candidate.code);
+                self.candidates.push(code);
+            }
+        }
+        Some([first, self.candidates.len() as u32 - first])
     }
 }
 
@@ -251,7 +332,7 @@ fn number(cell: &str) -> Option<f64> {
 mod tests {
     use super::*;
     use proptest::prelude::*;
-    use syncabel_corpus::predictions::{Prediction, Reader};
+    use syncabel_corpus::predictions::{Candidate, Prediction, Reader, write_tsv};
 
     const HEADER: &str = "filename\tlabel\tstart_span\tend_span\tspan\tcode\tannotation\tPredicted_code\tPrediction_score\tCandidates\tLLM_Evaluation";
 
@@ -306,19 +387,24 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("p.tsv");
         std::fs::write(&path, text).unwrap();
+        (in_blocks(&path), row_by_row(&path))
+    }
+
+    fn in_blocks(path: &Path) -> Option<PredictionColumns> {
         let mut columns = PredictionColumns {
             judge_column: Some("LLM_Evaluation".into()),
             ..PredictionColumns::default()
         };
-        let header: Vec<&str> = HEADER.split('\t').collect();
-        let plain = columns.read_plain(&path, &header).unwrap();
+        let reader = Reader::open(path).unwrap();
+        let header: Vec<&str> = reader.columns().iter().map(String::as_str).collect();
+        let plain = columns.read_plain(path, &header);
         assert!(plain || columns.rows.is_empty());
-        (plain.then_some(columns), row_by_row(&path))
+        plain.then_some(columns)
     }
 
     fn row(i: usize) -> String {
         format!(
-            "d{}\tL{}\t{i}\t{}.0\tspan {}\tC{}\tSpan {}\tC{}\t0.{i}\t[{{\"name\": \"n\", \"code\": \"C{i}\", \"score\": 1}}]\tBROAD\n",
+            "d{}\tL{}\t{i}\t{}.0\tspan {}\tC{}\tSpan {}\tC{}\t0.{i}\t\"[{{\"\"name\"\": \"\"n\"\", \"\"code\"\": \"\"C{i}\"\", \"\"score\"\": 1}}]\"\tBROAD\n",
             i / 40,
             i % 3,
             i + 5,
@@ -342,6 +428,65 @@ mod tests {
     }
 
     #[test]
+    fn what_our_writer_writes_is_usual() {
+        let prediction = |i: u32| Prediction {
+            filename: format!("d{}", i / 40),
+            mention_id: format!("d.{i}"),
+            label: "Disorders".into(),
+            start_span: i,
+            end_span: i + 4,
+            span: "\"gout\"".into(),
+            code: format!("C{}", i % 89),
+            semantic_rel: "EXACT".into(),
+            annotation: "\"Gout\"".into(),
+            sentence: "The \"[gout]\".".into(),
+            prediction: "Gout".into(),
+            prediction_score: 0.5,
+            prediction_beam_score: f64::NAN,
+            predicted_code: format!("C{}", i % 61),
+            candidates: ["Gout, \"chronic\"", "tab\tand \\ line\n"]
+                .map(|name| Candidate {
+                    name: name.into(),
+                    code: format!("C{i}"),
+                    score: -0.25,
+                })
+                .into(),
+            probability: Some(0.25),
+            margin: Some(0.125),
+            extra: vec![("LLM_Evaluation".into(), "BROAD".into())],
+        };
+        let rows: Vec<Prediction> = (0..200).map(prediction).collect();
+        let dir = tempfile::tempdir().unwrap();
+        for name in ["p.tsv", "p.tsv.gz"] {
+            let path = dir.path().join(name);
+            write_tsv(&path, &rows).unwrap();
+            let (blocks, slow) = (in_blocks(&path).unwrap(), row_by_row(&path).unwrap());
+            assert_eq!(blocks.rows.len(), 200);
+            assert!(blocks.rows[7].equals_target == Some(true) && blocks.candidates.len() == 400);
+            assert_eq!(spelled(&blocks), spelled(&slow));
+        }
+    }
+
+    #[test]
+    fn quotes_are_undone_where_they_are_those_of_a_whole_cell() {
+        for (written, expected) in [
+            ("a\"\"b", Some("a\"\"b")),
+            ("\"\"", Some("")),
+            ("\"a b\"", Some("a b")),
+            ("\"a\"\"b\"", Some("a\"b")),
+            ("\"\"\"\"", Some("\"")),
+            ("\"", None),
+            ("\"\"\"", None),
+            ("\"a\"\"", None),
+            ("\"a\"b", None),
+            ("\"a\"b\"", None),
+        ] {
+            let found = Cell::new(written).map(Cell::read);
+            assert_eq!(found.as_deref(), expected, "{written}");
+        }
+    }
+
+    #[test]
     fn the_unusual_is_left_to_the_other_reader() {
         let good = row(1);
         for bad in [
@@ -350,6 +495,9 @@ mod tests {
             good.replace("BROAD", "BROAD\tmore"),
             good.replace("0.1", "high"),
             good.replace("[{", "{"),
+            good.replace("}]\"", "}]"),
+            good.replace("BROAD", "\"BR\tOAD\""),
+            good.replace("BROAD", "\"BR\nOAD\""),
             good.replace("6.0", "6.5"),
         ] {
             let text = format!("{HEADER}\n{}{bad}", row(0));
@@ -361,7 +509,7 @@ mod tests {
     proptest! {
         #[test]
         fn what_is_read_is_what_the_other_reader_reads(
-            cells in prop::collection::vec(prop::collection::vec("[a-c+|\"é .\n]{0,3}|NIL|0|1.5", 11), 0..6),
+            cells in prop::collection::vec(prop::collection::vec("[a-c+|\"é .\n]{0,3}|\"[ab\"\t]{0,3}\"|NIL|0|1.5", 11), 0..6),
         ) {
             let rows: Vec<String> = cells.iter().map(|row| {
                 let mut row = row.clone();

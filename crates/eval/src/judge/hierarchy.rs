@@ -7,13 +7,16 @@ use serde::{Deserialize, Serialize};
 use syncabel_kb::{ConceptId, Kb};
 
 use super::Label;
+use crate::codes::Canonicaliser;
 
 /// How a predicted concept relates to the gold one.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case", tag = "relation", content = "steps")]
 pub enum Relation {
-    /// The same concept.
+    /// The same concept or composite.
     Same,
+    /// Some of a composite's parts and nothing else.
+    Part,
     /// So many steps above the gold concept.
     Ancestor(u32),
     /// So many steps below it.
@@ -22,18 +25,31 @@ pub enum Relation {
     Sibling,
     /// None of these.
     Unrelated,
-    /// A code that the KB does not have.
+    /// A code that the KB does not have, or a composite that is none of the above: it has no place in the hierarchy.
     Unknown,
 }
 
 impl Relation {
-    /// The verdict that the relation stands for: an ancestor is BROAD, a descendant NARROW.
+    /// The verdict that the relation stands for: parts of a composite are PARTIAL, an ancestor is BROAD, a descendant NARROW.
     pub fn label(self) -> Label {
         match self {
             Relation::Same => Label::Strict,
+            Relation::Part => Label::Partial,
             Relation::Ancestor(_) => Label::Broad,
             Relation::Descendant(_) => Label::Narrow,
             Relation::Sibling | Relation::Unrelated | Relation::Unknown => Label::NoRelation,
+        }
+    }
+
+    /// Lower is closer.
+    fn distance(self) -> [u32; 2] {
+        match self {
+            Relation::Same => [0, 0],
+            Relation::Part => [1, 0],
+            Relation::Ancestor(steps) | Relation::Descendant(steps) => [2, steps],
+            Relation::Sibling => [3, 0],
+            Relation::Unrelated => [4, 0],
+            Relation::Unknown => [5, 0],
         }
     }
 }
@@ -42,6 +58,7 @@ impl fmt::Display for Relation {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Relation::Same => f.write_str("same"),
+            Relation::Part => f.write_str("part"),
             Relation::Ancestor(steps) => write!(f, "ancestor {steps}"),
             Relation::Descendant(steps) => write!(f, "descendant {steps}"),
             Relation::Sibling => f.write_str("sibling"),
@@ -51,10 +68,43 @@ impl fmt::Display for Relation {
     }
 }
 
-/// The relation of a predicted code to a gold code. With several ways up, the shortest counts.
+/// The relation of an answer to a gold field, both as prediction files have them: alternatives (`|`) of composites (`+`).
 ///
-/// Cost: linear in the ancestors of both concepts; a hierarchy with a cycle does no harm.
+/// The closest of the gold's alternatives counts. An answer of several alternatives has not decided for one, so its farthest
+/// counts. With several ways up, the shortest counts.
+///
+/// Cost: linear in the ancestors of the concepts; a hierarchy with a cycle does no harm.
 pub fn relation(kb: &Kb, gold: &str, predicted: &str) -> Relation {
+    let closest = |answer: &str| {
+        let relations = gold.split('|').map(|gold| of_composites(kb, gold, answer));
+        relations.min_by_key(|relation| relation.distance())
+    };
+    let answers = predicted.split('|').filter_map(closest);
+    answers
+        .max_by_key(|relation| relation.distance())
+        .unwrap_or(Relation::Unknown)
+}
+
+fn of_composites(kb: &Kb, gold: &str, predicted: &str) -> Relation {
+    if !gold.contains('+') && !predicted.contains('+') {
+        return of_codes(kb, gold.trim(), predicted.trim());
+    }
+    let mut codes = Canonicaliser::new(Some(kb));
+    let [gold, predicted] = [gold, predicted].map(|field| codes.composite(field));
+    if !predicted.is_answer() {
+        return Relation::Unknown;
+    }
+    if gold.key == predicted.key {
+        return Relation::Same;
+    }
+    let belongs = predicted.parts.iter().all(|part| gold.parts.contains(part));
+    match gold.parts.len() > 1 && belongs {
+        true => Relation::Part,
+        false => Relation::Unknown,
+    }
+}
+
+fn of_codes(kb: &Kb, gold: &str, predicted: &str) -> Relation {
     let (Some(gold), Some(predicted)) = (kb.resolve(gold), kb.resolve(predicted)) else {
         return Relation::Unknown;
     };
@@ -149,6 +199,19 @@ mod tests {
             ("b", "bud", Relation::Unrelated),
             ("a", "other", Relation::Unrelated),
             ("a", "nowhere", Relation::Unknown),
+            ("a", "", Relation::Unknown),
+            ("nowhere", "NIL", Relation::Unknown),
+            ("other|bud|leaf", "a", Relation::Ancestor(1)),
+            ("other | nowhere", "a", Relation::Unrelated),
+            ("other|a", " a ", Relation::Same),
+            ("leaf", "a|other", Relation::Unrelated),
+            ("a+b", "b + a", Relation::Same),
+            ("a+b", "b", Relation::Part),
+            ("a+b", "a|b", Relation::Part),
+            ("a+b|leaf", "root", Relation::Ancestor(1)),
+            ("a+b", "root", Relation::Unknown),
+            ("a", "a+b", Relation::Unknown),
+            ("a+b", "NIL", Relation::Unknown),
         ] {
             assert_eq!(
                 relation(&kb, gold, predicted),
@@ -158,6 +221,7 @@ mod tests {
         }
         assert!(has_hierarchy(&kb));
         assert_eq!(Relation::Ancestor(2).label(), Label::Broad);
+        assert_eq!(Relation::Part.label(), Label::Partial);
         assert_eq!(Relation::Sibling.label(), Label::NoRelation);
     }
 }

@@ -10,6 +10,7 @@ use std::path::Path;
 use serde::Serialize;
 use syncabel_corpus::predictions::Prediction;
 
+use crate::compare::describe;
 use crate::score::{Outcome, Scored};
 use crate::tables::{Aggregate, ArmSummary, Summary, Table};
 use crate::{Error, EvalReport, figures};
@@ -63,7 +64,7 @@ struct MentionRow<'p> {
 #[derive(Serialize)]
 struct SystemRows<'p> {
     name: &'p str,
-    /// By mention; `null` where the system's file lacks it.
+    /// By mention; `null` where the system's scored mentions lack it.
     rows: Vec<Option<AnswerRow<'p>>>,
 }
 
@@ -82,7 +83,8 @@ struct AnswerRow<'p> {
 /// of the first system in its order, then what later ones add.
 ///
 /// # Errors
-/// [`Error::NothingToShow`] without systems, [`Error::Draw`] and [`Error::Io`] from the figures.
+/// [`Error::NothingToShow`] without systems, [`Error::DifferentGold`] where two systems have a mention with different gold
+/// codes, [`Error::Draw`] and [`Error::Io`] from the figures.
 pub fn render(title: &str, systems: &[System<'_>], more: &[Table]) -> Result<String, Error> {
     if systems.is_empty() {
         return Err(Error::NothingToShow {
@@ -90,7 +92,7 @@ pub fn render(title: &str, systems: &[System<'_>], more: &[Table]) -> Result<Str
             why: "no system was named".into(),
         });
     }
-    let union = Union::of(systems);
+    let union = Union::of(systems)?;
     let mut tables = vec![strata(systems)?];
     for system in systems {
         let mut thresholds = system.report.threshold_table()?;
@@ -149,7 +151,9 @@ fn lead(systems: &[System<'_>], mentions: usize) -> String {
         let lacks = match mentions.saturating_sub(s.scored.outcomes.len()) {
             0 => String::new(),
             count => {
-                format!(" ({count} of the {mentions} mentions of this page are not in its file)")
+                format!(
+                    " ({count} of the {mentions} mentions of this page are not among its scored mentions)"
+                )
             }
         };
         format!(
@@ -246,9 +250,10 @@ struct Union<'p> {
 }
 
 impl<'p> Union<'p> {
-    fn of(systems: &[System<'p>]) -> Self {
+    fn of(systems: &[System<'p>]) -> Result<Self, Error> {
         let mut places: HashMap<(&str, &str, u32, u32), usize> = HashMap::new();
         let mut mentions = Vec::new();
+        let mut firsts: Vec<(&System<'p>, &Outcome)> = Vec::new();
         let mut answers = Vec::new();
         for system in systems {
             let mut of_system: Vec<Option<AnswerRow<'p>>> = Vec::new();
@@ -263,9 +268,11 @@ impl<'p> Union<'p> {
                 );
                 let place = *places.entry(key).or_insert_with(|| {
                     mentions.push(mention(row, outcome));
+                    firsts.push((system, outcome));
                     of_system.push(None);
                     mentions.len() - 1
                 });
+                same_gold(firsts[place], (system, outcome))?;
                 of_system[place] = Some(answer(row, outcome));
             }
             answers.push(of_system);
@@ -273,8 +280,23 @@ impl<'p> Union<'p> {
         for of_system in &mut answers {
             of_system.resize_with(mentions.len(), || None);
         }
-        Union { mentions, answers }
+        Ok(Union { mentions, answers })
     }
+}
+
+/// Refuses two systems' verdicts on one mention that were made by different gold codes.
+fn same_gold(first: (&System<'_>, &Outcome), second: (&System<'_>, &Outcome)) -> Result<(), Error> {
+    let [gold, other] =
+        [first, second].map(|(system, o)| &system.scored.concepts[o.concept as usize]);
+    if gold == other {
+        return Ok(());
+    }
+    let place = describe(first.0.scored, first.1);
+    Err(Error::DifferentGold {
+        mention: format!("{place}, {} and {}", first.0.name, second.0.name),
+        first: gold.clone(),
+        second: other.clone(),
+    })
 }
 
 fn answer<'p>(row: &'p Prediction, outcome: &Outcome) -> AnswerRow<'p> {
@@ -489,7 +511,7 @@ mod tests {
         assert_eq!(data["systems"][1]["rows"][2]["right"], true);
         let lead = data["lead"].as_str().unwrap();
         assert!(
-            lead.contains("(3 of the 13 mentions of this page are not in its file)"),
+            lead.contains("(3 of the 13 mentions of this page are not among its scored mentions)"),
             "{lead}"
         );
         let strata = data["tables"][0]["rows"].as_array().unwrap();
@@ -504,5 +526,24 @@ mod tests {
             "a group that only the later system has"
         );
         assert_eq!(of("all").unwrap()[1], "12 / 10");
+    }
+    #[test]
+    fn systems_with_different_gold_are_refused() {
+        let options = EvalOptions::default();
+        let mut sets = [rows(true), rows(true)];
+        sets[1][4].code = "C".into();
+        let scored = sets
+            .each_ref()
+            .map(|set| score(set, None, None, &options).unwrap());
+        let reports = scored.each_ref().map(|s| s.report(&options).unwrap());
+        let systems = [0, 1].map(|i| System {
+            name: ["one", "two"][i].to_owned(),
+            predictions: &sets[i],
+            scored: &scored[i],
+            report: &reports[i],
+        });
+        let refused = render("x", &systems, &[]).unwrap_err().to_string();
+        let expected = "for d1 4-8 Disorders, one and two: `A` and `C`";
+        assert!(refused.contains(expected), "{refused}");
     }
 }

@@ -1,6 +1,5 @@
 "use strict";
 (() => {
-  const started = performance.now();
   const data = JSON.parse(document.getElementById("data").textContent);
   const make = (tag, attributes, ...children) => {
     const node = document.createElement(tag);
@@ -86,10 +85,12 @@
     ? [["right", ["1"]], ["wrong", ["0"]]]
     : [[`${names[0]} right, ${names[1]} wrong`, ["10"]], [`${names[0]} wrong, ${names[1]} right`, ["01"]],
        ["both right", ["11"]], ["both wrong", ["00"]], ["answers differ in being right", ["10", "01"]]])];
-  // A dash where a system's file lacks the mention.
+  // A dash where a system has no verdict on the mention.
   const verdicts = mentions.map((_, i) => systems.slice(0, 2).map((s) => (s.rows[i] === null ? "-" : s.rows[i].right ? "1" : "0")).join(""));
-  if (systems.length > 1 && verdicts.some((v) => v.includes("-"))) {
-    outcomes.push([`only in the file of ${names[0]}`, ["1-", "0-"]], [`only in the file of ${names[1]}`, ["-1", "-0"]]);
+  if (systems.length > 1) {
+    const [a, b] = names;
+    const lacking = [[`${a} has it, ${b} does not`, ["1-", "0-"]], [`${b} has it, ${a} does not`, ["-1", "-0"]], [`neither ${a} nor ${b} has it`, ["--"]]];
+    outcomes.push(...lacking.filter(([, wanted]) => verdicts.some((v) => wanted.includes(v))));
   }
   filters.push(select("Outcome", outcomes, (wanted) => wanted === null ? null : (m, i) => wanted.includes(verdicts[i])));
   systems.forEach((system) => {
@@ -103,7 +104,7 @@
   const columns = [
     { name: "Mention in its sentence", key: (i) => mentions[i].sentence },
     { name: "Gold", key: (i) => mentions[i].gold_name || mentions[i].gold },
-    ...systems.map((s) => ({ name: s.name, key: (i) => (s.rows[i] === null ? -2 : s.rows[i].score === null ? -1 : s.rows[i].score) })),
+    ...systems.map((s) => ({ name: s.name, key: (i) => (s.rows[i] === null || s.rows[i].score === null ? -Infinity : s.rows[i].score) })),
     { name: "Strata", key: (i) => mentions[i].group },
   ];
   const heads = columns.map((column, c) => {
@@ -132,7 +133,7 @@
   const answer = (row) => {
     const cell = make("td", { class: "answer" });
     if (row === null) {
-      cell.append("not in this file");
+      cell.append("not scored in this file");
       return cell;
     }
     cell.append(make("span", { class: `verdict ${row.right ? "right" : "wrong"}` }, row.right ? "✓ right " : "✗ wrong "),
@@ -167,7 +168,8 @@
     document.querySelectorAll(".page").forEach((p) => { p.textContent = `Page ${state.page + 1} of ${pages}`; });
     document.querySelectorAll(".pager button").forEach((b) => {
       const to = state.page + Number(b.dataset.step);
-      b.disabled = to < 0 || to >= pages;
+      // A disabled button would lose the focus of the keyboard.
+      b.setAttribute("aria-disabled", to < 0 || to >= pages);
     });
   };
   const update = (first) => {
@@ -197,7 +199,6 @@
   document.querySelectorAll(".pager button").forEach((b) => b.addEventListener("click", () => { state.page += Number(b.dataset.step); draw(); }));
   form.addEventListener("submit", (event) => event.preventDefault());
   update(true);
-  // Milliseconds of this script, and since the page was asked for.
-  document.body.dataset.ready = (performance.now() - started).toFixed(0);
+  // Milliseconds since the page was asked for.
   document.body.dataset.opened = performance.now().toFixed(0);
 })();

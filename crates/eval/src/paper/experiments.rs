@@ -6,9 +6,9 @@ use std::path::Path;
 use serde::Deserialize;
 
 use super::read_json;
-use crate::Error;
-use crate::figures::{Bar, ShareCurve, SharePoint};
+use crate::figures::{ShareCurve, SharePoint};
 use crate::tables::{ArmSummary, Summary, typst};
+use crate::{Difference, Error};
 
 /// What `results/<experiment>/summary.json` says, as far as the report needs it.
 #[derive(Debug, Clone, Deserialize)]
@@ -36,6 +36,12 @@ pub struct Experiment {
     /// Where each arm lies in a sweep over a number.
     #[serde(default)]
     pub sweep: Vec<SweepPoint>,
+    /// Paired differences of its arms; older summaries have none.
+    #[serde(default)]
+    pub pairs: Vec<Pair>,
+    /// Whether its folder holds a figure of the recalls.
+    #[serde(skip)]
+    pub has_figure: bool,
 }
 
 /// Where an experiment ran.
@@ -60,22 +66,40 @@ pub struct SweepPoint {
     pub x: f64,
 }
 
+/// Two arms on the same seeds and mentions.
+#[derive(Debug, Clone, Deserialize)]
+pub struct Pair {
+    /// The arm that is subtracted.
+    pub first: String,
+    /// The arm it is subtracted from.
+    pub second: String,
+    /// All mentions.
+    pub all: Difference,
+    /// Mentions of concepts seen in training.
+    #[serde(default)]
+    pub seen: Option<Difference>,
+    /// Mentions of concepts not seen in training.
+    #[serde(default)]
+    pub unseen: Option<Difference>,
+}
+
 impl Experiment {
-    /// Mentions per second of the slowest arm that says so.
-    pub(super) fn speed(&self) -> Option<Bar> {
-        let value = |arm: &ArmSummary| -> Option<f64> {
-            let cell = arm.budget.iter().find(|(name, _)| name == "mentions/s")?;
-            cell.1.parse().ok().filter(|speed| *speed > 0.0)
-        };
-        let slowest = self.arms.iter().filter_map(value).min_by(f64::total_cmp)?;
-        let machine = self
-            .machine
-            .as_ref()
-            .map_or(String::new(), |m| format!(", {} CPUs", m.cpus));
-        Some(Bar {
-            label: format!("{}{machine} (ours)", self.folder),
-            value: Some(slowest),
-        })
+    /// The arms of one line of the sweep, by the value that is swept.
+    pub(super) fn line(&self, line: &str) -> Vec<(f64, &ArmSummary)> {
+        let of_line = self.sweep.iter().filter(|point| point.line == line);
+        let mut arms: Vec<_> = of_line
+            .filter_map(|point| {
+                let arm = self.arms.iter().find(|a| a.arm == point.arm)?;
+                Some((point.x, arm))
+            })
+            .collect();
+        arms.sort_by(|a, b| a.0.total_cmp(&b.0));
+        arms
+    }
+
+    /// Whether its sweep is over the share of the human rows.
+    pub(super) fn sweeps_human_share(&self) -> bool {
+        self.folder.contains("human") && !self.sweep.is_empty()
     }
 }
 
@@ -94,6 +118,7 @@ pub(super) fn read_all(results: &Path) -> Result<Vec<Experiment>, Error> {
             experiment.folder = folder
                 .file_name()
                 .map_or_else(String::new, |n| n.to_string_lossy().into_owned());
+            experiment.has_figure = folder.join("recall.svg").is_file();
             experiments.push(experiment);
         }
     }
@@ -103,7 +128,7 @@ pub(super) fn read_all(results: &Path) -> Result<Vec<Experiment>, Error> {
 /// The sweep over the human share: lines of the experiments that have one.
 pub(super) fn sweep(experiments: &[Experiment]) -> Vec<ShareCurve> {
     let mut curves: Vec<ShareCurve> = Vec::new();
-    for experiment in experiments.iter().filter(|e| e.folder.contains("human")) {
+    for experiment in experiments.iter().filter(|e| e.sweeps_human_share()) {
         for point in &experiment.sweep {
             let Some(arm) = experiment.arms.iter().find(|a| a.arm == point.arm) else {
                 continue;
@@ -143,7 +168,7 @@ fn section(experiment: &Experiment) -> Result<String, Error> {
         arms: experiment.arms.clone(),
     };
     for arm in &mut summary.arms {
-        arm.arm = super::tables::strategy_name(&arm.arm).to_owned();
+        arm.arm = super::ours::arm_name(&arm.arm);
     }
     let machine = experiment.machine.as_ref().map_or_else(
         || "an unknown machine".to_owned(),
@@ -163,14 +188,20 @@ fn section(experiment: &Experiment) -> Result<String, Error> {
             .iter()
             .filter(|_| experiment.made_at.is_empty()),
     );
-    let revisions: Vec<&str> = revisions.map(|r| r.get(..9).unwrap_or(r)).collect();
+    let revisions: Vec<String> = revisions.map(|r| short_revision(r)).collect();
     let revision = match revisions.is_empty() {
         true => "unknown".to_owned(),
         false => revisions.join(", "),
     };
-    let picture = format!("/results/{}/recall.svg", experiment.folder);
+    let picture = match experiment.has_figure {
+        false => String::new(),
+        true => {
+            let path = format!("/results/{}/recall.svg", experiment.folder);
+            format!("#figure(image({path:?}, width: 100%))\n\n")
+        }
+    };
     Ok(format!(
-        "== {}\n\n{}\n\n#raw({:?}, block: true)\n\nRevision {}, on {}.\n\n#text(size: 6.5pt)[\n{}]\n\n#figure(image({:?}, width: 100%))\n\n",
+        "== {}\n\n{}\n\n#raw({:?}, block: true)\n\nRevision {}, on {}.\n\n#text(size: 6.5pt)[\n{}]\n\n{}",
         typst(&experiment.folder),
         typst(experiment.description.trim()),
         experiment.command,
@@ -179,6 +210,15 @@ fn section(experiment: &Experiment) -> Result<String, Error> {
         cost_table(&summary)?.to_typst(),
         picture,
     ))
+}
+
+/// The first digits, and whether there were changes that no commit holds.
+fn short_revision(revision: &str) -> String {
+    let (commit, dirty) = match revision.strip_suffix("-dirty") {
+        Some(commit) => (commit, "-dirty"),
+        None => (revision, ""),
+    };
+    format!("{}{dirty}", commit.get(..9).unwrap_or(commit))
 }
 
 /// Scores with intervals and what they cost; the range over seeds is left to the results folder.

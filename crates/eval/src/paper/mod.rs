@@ -3,13 +3,18 @@
 //! ```text
 //! paper/published.json                 what the paper says
 //! results/published/recomputed.json    what the authors' predictions give ([`crate::published`])
+//! results/published/datasets.json      what our readers count in the corpora ([`Datasets`])
 //! results/*/summary.json               what our own runs give
+//! results/linking, training_speed      speed and memory beside other programs ([`Speeds`])
 //!        └─▶ paper/generated/*.typ, *.csv, *.svg, numbers.json ─▶ paper/report.typ ─▶ paper/report.pdf
 //! ```
 //!
 //! A cell without a number says why in a word or two; `paper/report.typ` explains the words.
 
+mod datasets;
 mod experiments;
+mod ours;
+mod speed;
 mod tables;
 
 use std::collections::BTreeMap;
@@ -19,11 +24,13 @@ use std::path::Path;
 use serde::Deserialize;
 
 use crate::Error;
-use crate::figures::{self, Bar, ShareBar};
+use crate::figures::{self, ShareBar};
 use crate::published::{Recomputed, STRATEGIES};
 use crate::tables::{Aggregate, ArmSummary, Summary, Table};
 
+pub use datasets::Datasets;
 pub use experiments::Experiment;
+pub use speed::{Measured, Speeds};
 
 /// Values that the paper or its repository states, in percent.
 #[derive(Debug, Clone, PartialEq, Deserialize)]
@@ -44,6 +51,8 @@ pub struct Published {
     pub human_share: Vec<HumanShare>,
     /// Mentions per second.
     pub efficiency: Vec<Efficiency>,
+    /// Sizes of the corpora.
+    pub datasets: Vec<Dataset>,
 }
 
 /// A row of the main table.
@@ -112,10 +121,28 @@ pub struct HumanShare {
 /// Speed of a system.
 #[derive(Debug, Clone, PartialEq, Deserialize)]
 pub struct Efficiency {
-    /// The system and its machine.
+    /// The system.
     pub system: String,
+    /// The machine.
+    pub machine: String,
     /// Mentions per second.
     pub mentions_per_second: f64,
+    /// Memory of the accelerator, where known.
+    #[serde(default)]
+    pub memory_gb: Option<f64>,
+}
+
+/// Size of a corpus, as far as the authors state it.
+#[derive(Debug, Clone, PartialEq, Deserialize)]
+#[allow(missing_docs)]
+pub struct Dataset {
+    pub corpus: String,
+    /// Which part of it, and where that is stated.
+    pub part: String,
+    #[serde(default)]
+    pub documents: Option<usize>,
+    #[serde(default)]
+    pub mentions: Option<usize>,
 }
 
 /// Everything the report is made of.
@@ -125,8 +152,12 @@ pub struct Sources {
     pub published: Published,
     /// What the authors' predictions give.
     pub recomputed: Recomputed,
+    /// What our readers count in the corpora.
+    pub datasets: Datasets,
     /// What our runs give, by name of the folder.
     pub experiments: Vec<Experiment>,
+    /// Speed and memory beside other programs.
+    pub speeds: Speeds,
 }
 
 impl Sources {
@@ -138,7 +169,9 @@ impl Sources {
         Ok(Sources {
             published: read_json(&paper.join("published.json"))?,
             recomputed: read_json(&results.join("published/recomputed.json"))?,
+            datasets: read_if_there(&results.join("published/datasets.json"))?,
             experiments: experiments::read_all(results)?,
+            speeds: Speeds::read(results)?,
         })
     }
 
@@ -182,7 +215,12 @@ impl Sources {
         }
         self.draw_judge(folder)?;
         self.draw_confidence(folder)?;
-        figures::bars("mentions per second", &self.speeds(), folder, "efficiency")?;
+        figures::bars(
+            "mentions per second",
+            &speed::bars(self),
+            folder,
+            "efficiency",
+        )?;
         let sweep = experiments::sweep(&self.experiments);
         if !sweep.is_empty() {
             figures::human_share(&sweep, folder, "human_share")?;
@@ -271,15 +309,6 @@ impl Sources {
         figures::risk_coverage(&risks, folder, "risk_coverage").map(|_| ())
     }
 
-    fn speeds(&self) -> Vec<Bar> {
-        let published = self.published.efficiency.iter().map(|e| Bar {
-            label: format!("{} (paper)", e.system),
-            value: Some(e.mentions_per_second),
-        });
-        let ours = self.experiments.iter().filter_map(Experiment::speed);
-        published.chain(ours).collect()
-    }
-
     /// Numbers that the text of the report quotes.
     fn numbers(&self) -> Result<BTreeMap<String, String>, Error> {
         let mut numbers = BTreeMap::new();
@@ -288,6 +317,15 @@ impl Sources {
             "has_sweep".to_owned(),
             if sweep { "yes" } else { "no" }.to_owned(),
         );
+        numbers.extend(self.speeds.numbers());
+        numbers.extend(self.monitoring_numbers());
+        for row in &self.published.efficiency {
+            let key = format!(
+                "paper_{}_speed",
+                row.system.replace('-', "_").to_lowercase()
+            );
+            numbers.insert(key, format!("{:.1}", row.mentions_per_second));
+        }
         for row in &self.published.composition {
             for (corpus, value) in &row.scores {
                 numbers.insert(
@@ -357,17 +395,40 @@ impl Sources {
         Ok(numbers)
     }
 
+    fn monitoring_numbers(&self) -> BTreeMap<String, String> {
+        let scored = self.recomputed.main("SPACCC", "interleaved");
+        let scored = scored.map_or(0, |report| report.rows);
+        let monitoring = self.datasets.monitoring.iter();
+        monitoring
+            .flat_map(|m| {
+                [
+                    ("test_rows", m.test_rows),
+                    ("test_documents", m.test_documents),
+                    ("rows", m.rows),
+                    ("documents", m.documents),
+                    ("scored_rows", scored - scored * 9 / 10),
+                ]
+            })
+            .map(|(name, count)| (format!("monitoring_{name}"), count.to_string()))
+            .collect()
+    }
+
     fn tables(&self) -> Result<Vec<(&'static str, Table)>, Error> {
         Ok(vec![
             ("main", tables::main(self)?),
             ("seen_unseen", tables::seen_unseen(self)?),
             ("composition", tables::composition(self)?),
-            ("composition_ours", tables::composition_ours(self)?),
+            ("composition_ours", ours::composition(self)?),
+            ("nearest_names", ours::nearest_names(self)?),
+            ("human_share", ours::human_share(self)?),
             ("judge", tables::judge(self)?),
             ("clinician", tables::clinician(self)?),
             ("strata", tables::strata(self)?),
             ("comparisons", tables::comparisons(self)?),
             ("confidence", tables::confidence(self)?),
+            ("linking_speed", speed::linking(self)?),
+            ("training_speed", speed::training(self)?),
+            ("datasets", datasets::counts(self)?),
         ])
     }
 }
@@ -378,6 +439,14 @@ fn read_json<T: for<'de> Deserialize<'de>>(path: &Path) -> Result<T, Error> {
         path: path.to_path_buf(),
         reason: error.to_string(),
     })
+}
+
+/// As [`read_json`]; what is empty where the file is absent.
+fn read_if_there<T: for<'de> Deserialize<'de> + Default>(path: &Path) -> Result<T, Error> {
+    match path.is_file() {
+        true => read_json(path),
+        false => Ok(T::default()),
+    }
 }
 
 /// Names the font that the figures are measured with; Typst knows no generic families.
@@ -422,13 +491,13 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let tables = sources.write(folder.path()).unwrap();
         let read = |name: &str| fs::read_to_string(folder.path().join(name)).unwrap();
-        assert_eq!(tables, 9);
+        assert_eq!(tables, 14);
         let main = read("main.csv");
         assert!(
-            main.contains("\"Llama-3-8B, guided, SynCABEL\",75.4,no file,79.7,79.7"),
+            main.contains("\"Llama-3-8B, guided, SynCABEL\",75.4,no file,79.7,79.7 (78.2–81.2)"),
             "{main}"
         );
-        assert!(read("seen_unseen.csv").contains("SPACCC,20.8,20.8,30.2,30.2"));
+        assert!(read("seen_unseen.csv").contains("SPACCC,20.8,20.8 ("));
         assert!(read("composition.csv").contains("24.9"));
         assert!(
             read("numbers.json").contains("\"spaccc_interleaved_guided_main_recall\": \"67.0\"")
@@ -448,16 +517,77 @@ mod tests {
         }
         let again = tempfile::tempdir().unwrap();
         sources.write(again.path()).unwrap();
-        for entry in fs::read_dir(folder.path()).unwrap() {
-            let path = entry.unwrap().path();
-            let other = again.path().join(path.file_name().unwrap());
-            assert_eq!(
-                fs::read(&path).unwrap(),
-                fs::read(other).unwrap(),
-                "{}",
-                path.display()
+        assert_same_files(folder.path(), again.path());
+    }
+
+    fn assert_same_files(folder: &Path, other: &Path) {
+        let names = |folder: &Path| -> Vec<_> {
+            let entries = fs::read_dir(folder).unwrap();
+            let mut names: Vec<_> = entries.map(|e| e.unwrap().file_name()).collect();
+            names.sort();
+            names
+        };
+        assert_eq!(names(folder), names(other));
+        for name in names(folder) {
+            let same =
+                fs::read(folder.join(&name)).unwrap() == fs::read(other.join(&name)).unwrap();
+            assert!(
+                same,
+                "{name:?} differs; `scripts/paper.sh` writes paper/generated again"
             );
         }
+    }
+
+    /// A committed table may not be older than the results it is made from.
+    #[test]
+    fn what_is_generated_is_what_is_committed() {
+        let paper = repository().join("paper");
+        let sources = Sources::read(&repository().join("results"), &paper).unwrap();
+        let folder = tempfile::tempdir().unwrap();
+        sources.write(folder.path()).unwrap();
+        assert_same_files(folder.path(), &paper.join("generated"));
+    }
+
+    /// A number that is missing shows as a question mark in the document.
+    #[test]
+    fn every_number_that_the_text_quotes_is_there() {
+        let paper = repository().join("paper");
+        let text = fs::read_to_string(paper.join("report.typ")).unwrap();
+        let sources = Sources::read(&repository().join("results"), &paper).unwrap();
+        let numbers = sources.numbers().unwrap();
+        let after_call = text.split("num(\"").skip(1);
+        let quoted: Vec<&str> = after_call
+            .filter_map(|rest| rest.split('"').next())
+            .collect();
+        assert!(quoted.len() > 20, "{quoted:?}");
+        for key in quoted {
+            assert!(numbers.contains_key(key), "{key}");
+        }
+    }
+
+    /// An experiment whose arms are named with blanks, without a figure, appears like any other.
+    #[test]
+    fn a_new_experiment_needs_no_typing() {
+        let repository = repository();
+        let mut sources =
+            Sources::read(&repository.join("results"), &repository.join("paper")).unwrap();
+        let quickstart = sources
+            .experiments
+            .iter()
+            .find(|e| e.folder == "quickstart");
+        let mut new = quickstart.unwrap().clone();
+        new.folder = "new_one".to_owned();
+        new.has_figure = false;
+        for arm in &mut new.arms {
+            arm.arm = arm.arm.replace('_', " ");
+        }
+        sources.experiments = vec![new];
+        let table = ours::composition(&sources).unwrap();
+        assert_eq!(table.rows().len(), 3, "all, seen, unseen");
+        assert!(table.rows()[0].iter().all(|cell| cell != tables::NOT_RUN));
+        let sections = experiments::sections(&sources.experiments).unwrap();
+        assert!(sections.starts_with("== new\\_one"), "{sections}");
+        assert!(!sections.contains("image("), "{sections}");
     }
 
     #[test]
@@ -479,6 +609,19 @@ mod tests {
                     row.corpus
                 );
                 compared += 1;
+            }
+        }
+        for row in &sources.published.main {
+            for (corpus, expected) in &row.scores {
+                if let Some(report) = tables::recomputed_row(&sources, &row.model, corpus) {
+                    assert_eq!(
+                        round(report.recall_at_1),
+                        *expected,
+                        "{corpus} {}",
+                        row.model
+                    );
+                    compared += 1;
+                }
             }
         }
         for row in &sources.published.composition {
@@ -521,7 +664,7 @@ mod tests {
         }
         assert_eq!(
             compared,
-            24 + 10 + 8,
+            6 + 24 + 10 + 8,
             "the files of MEDLINE and SPACCC are all there"
         );
     }

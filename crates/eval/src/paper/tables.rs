@@ -1,7 +1,7 @@
 //! The report's tables: published, recomputed, ours.
 
 use super::Sources;
-use crate::published::{CORPORA, STRATEGIES};
+use crate::published::CORPORA;
 use crate::tables::Table;
 use crate::{Error, bootstrap::Interval};
 use crate::{EvalReport, JUDGE_RATES, Stratum};
@@ -11,18 +11,25 @@ const NO_FILE: &str = "no file";
 /// Why one of ours is empty: the terminology is licensed and was not at hand.
 const NO_KB: &str = "no KB";
 /// Why one of ours is empty: it has not been run yet.
-const NOT_RUN: &str = "not run";
+pub(super) const NOT_RUN: &str = "not run";
+/// Why one of the paper's is empty: its value was not at hand.
+pub(super) const NOT_KNOWN: &str = "not known";
 
 pub(super) fn percent(fraction: f64) -> String {
     format!("{:.1}", 100.0 * fraction)
 }
 
-fn with_interval(fraction: f64, ci95: Interval) -> String {
+pub(super) fn with_interval(fraction: f64, ci95: Interval) -> String {
     let [low, high] = ci95.map(percent);
     format!("{} ({low}–{high})", percent(fraction))
 }
 
-fn table(title: &str, columns: &[&str]) -> Table {
+/// Points of a difference, with its sign.
+pub(super) fn points(fraction: f64) -> String {
+    format!("{:+.1}", 100.0 * fraction)
+}
+
+pub(super) fn table(title: &str, columns: &[&str]) -> Table {
     Table::new(title, columns.iter().map(|c| (*c).to_owned()).collect())
 }
 
@@ -37,7 +44,7 @@ pub(super) fn strategy_name(strategy: &str) -> &str {
     }
 }
 
-fn corpus_name(corpus: &str) -> &str {
+pub(super) fn corpus_name(corpus: &str) -> &str {
     match corpus {
         "MM" => "MedMentions",
         other => other,
@@ -45,7 +52,11 @@ fn corpus_name(corpus: &str) -> &str {
 }
 
 /// The released file that a row of the main table comes from.
-fn recomputed_row<'s>(sources: &'s Sources, model: &str, corpus: &str) -> Option<&'s EvalReport> {
+pub(super) fn recomputed_row<'s>(
+    sources: &'s Sources,
+    model: &str,
+    corpus: &str,
+) -> Option<&'s EvalReport> {
     match model {
         "Llama-3-8B" => sources.recomputed.ablation(corpus, "human_only", false),
         "Llama-3-8B, guided" => sources.recomputed.main(corpus, "human_only"),
@@ -58,7 +69,7 @@ pub(super) fn main(sources: &Sources) -> Result<Table, Error> {
     let mut columns = vec!["system".to_owned()];
     for corpus in CORPORA {
         columns.push(format!("{} paper", corpus_name(corpus)));
-        columns.push("recomputed".to_owned());
+        columns.push("recomputed (95 %)".to_owned());
     }
     columns.push("ours".to_owned());
     let mut table = Table::new("Recall@1 in percent", columns);
@@ -71,7 +82,9 @@ pub(super) fn main(sources: &Sources) -> Result<Table, Error> {
                     .map_or(String::new(), |v| format!("{v:.1}")),
             );
             let recomputed = recomputed_row(sources, &row.model, corpus);
-            cells.push(recomputed.map_or(NO_FILE.to_owned(), |r| percent(r.recall_at_1)));
+            cells.push(
+                recomputed.map_or(NO_FILE.to_owned(), |r| with_interval(r.recall_at_1, r.ci95)),
+            );
         }
         cells.push(NO_KB.to_owned());
         table.push(cells)?;
@@ -85,13 +98,13 @@ pub(super) fn seen_unseen(sources: &Sources) -> Result<Table, Error> {
         &[
             "corpus",
             "unseen, without: paper",
-            "recomputed",
+            "recomputed (95 %)",
             "unseen, with: paper",
-            "recomputed",
+            "recomputed (95 %)",
             "seen, without: paper",
-            "recomputed",
+            "recomputed (95 %)",
             "seen, with: paper",
-            "recomputed",
+            "recomputed (95 %)",
             "ours",
         ],
     );
@@ -105,7 +118,9 @@ pub(super) fn seen_unseen(sources: &Sources) -> Result<Table, Error> {
                     r.unseen.as_ref()
                 }
             });
-            part.map_or(NO_FILE.to_owned(), |s: &Stratum| percent(s.recall_at_1))
+            part.map_or(NO_FILE.to_owned(), |s: &Stratum| {
+                with_interval(s.recall_at_1, s.ci95)
+            })
         };
         let paper = |value: f64| format!("{value:.1}");
         table.push(vec![
@@ -142,7 +157,7 @@ pub(super) fn composition(sources: &Sources) -> Result<Table, Error> {
         let paper = |corpus: &str| {
             row.scores
                 .get(corpus)
-                .map_or("not known".to_owned(), |v| format!("{v:.1}"))
+                .map_or(NOT_KNOWN.to_owned(), |v| format!("{v:.1}"))
         };
         let ours = |corpus: &str| {
             let report = sources.recomputed.ablation(corpus, &row.strategy, true);
@@ -164,63 +179,40 @@ pub(super) fn composition(sources: &Sources) -> Result<Table, Error> {
     Ok(table)
 }
 
-/// Our runs by strategy: one line per experiment that has at least two of them.
-pub(super) fn composition_ours(sources: &Sources) -> Result<Table, Error> {
-    let mut columns = vec!["experiment".to_owned(), "mentions".to_owned()];
-    columns.extend(STRATEGIES.iter().map(|s| strategy_name(s).to_owned()));
-    let mut table = Table::new(
-        "Our runs: recall@1, all / unseen concepts, in percent",
-        columns,
+/// One line per corpus and rate; the two systems stand side by side.
+pub(super) fn judge(sources: &Sources) -> Result<Table, Error> {
+    let mut table = table(
+        "The judge's rates, in percent of all mentions",
+        &[
+            "corpus",
+            "rate",
+            "without: paper",
+            "recomputed (95 %)",
+            "with: paper",
+            "recomputed (95 %)",
+        ],
     );
-    for experiment in &sources.experiments {
-        let arms = STRATEGIES.map(|strategy| experiment.arms.iter().find(|a| a.arm == strategy));
-        if arms.iter().flatten().count() < 2 {
+    let systems = ["human_only", "interleaved"];
+    for corpus in CORPORA {
+        let row = |system: &str| {
+            let mut rows = sources.published.judge.iter();
+            rows.find(|r| r.corpus == corpus && r.system == system)
+        };
+        let rows = systems.map(row);
+        if rows.iter().all(Option::is_none) {
             continue;
         }
-        let rows = arms.iter().flatten().next().map_or(0, |a| a.all.rows);
-        let mut cells = vec![experiment.name.clone(), rows.to_string()];
-        cells.extend(arms.map(|arm| match arm {
-            None => NOT_RUN.to_owned(),
-            Some(arm) => {
-                let unseen = arm.unseen.map_or("–".to_owned(), |u| percent(u.mean));
-                format!("{} / {unseen}", percent(arm.all.mean))
-            }
-        }));
-        table.push(cells)?;
-    }
-    if table.rows().is_empty() {
-        let mut cells = vec!["none yet".to_owned(), String::new()];
-        cells.extend(STRATEGIES.map(|_| NOT_RUN.to_owned()));
-        table.push(cells)?;
-    }
-    Ok(table)
-}
-
-pub(super) fn judge(sources: &Sources) -> Result<Table, Error> {
-    let mut columns = vec!["corpus".to_owned(), "system".to_owned()];
-    for rate in JUDGE_RATES {
-        columns.push(format!("{} paper", rate.replace('_', " ")));
-        columns.push("recomputed".to_owned());
-    }
-    let mut table = Table::new("The judge's rates, in percent of all mentions", columns);
-    for row in &sources.published.judge {
-        let system = if row.system == "human_only" {
-            "without"
-        } else {
-            "with"
-        };
-        let mut cells = vec![row.corpus.clone(), system.to_owned()];
-        let report = sources.recomputed.main(&row.corpus, &row.system);
         for rate in JUDGE_RATES {
-            cells.push(
-                row.rates
-                    .get(rate)
-                    .map_or(String::new(), |v| format!("{v:.1}")),
-            );
-            let ours = report.and_then(|r| r.judge_rates.get(rate));
-            cells.push(ours.map_or(NO_FILE.to_owned(), |r| percent(r.rate)));
+            let mut cells = vec![corpus.to_owned(), rate.replace('_', " ")];
+            for (system, row) in systems.into_iter().zip(rows) {
+                let paper = row.and_then(|r| r.rates.get(rate));
+                cells.push(paper.map_or(NOT_KNOWN.to_owned(), |v| format!("{v:.1}")));
+                let report = sources.recomputed.main(corpus, system);
+                let ours = report.and_then(|r| r.judge_rates.get(rate));
+                cells.push(ours.map_or(NO_FILE.to_owned(), |r| with_interval(r.rate, r.ci95)));
+            }
+            table.push(cells)?;
         }
-        table.push(cells)?;
     }
     Ok(table)
 }
@@ -270,11 +262,11 @@ pub(super) fn strata(sources: &Sources) -> Result<Table, Error> {
         &[
             "stratum",
             "MEDLINE mentions",
-            "without",
-            "with",
+            "without (95 %)",
+            "with (95 %)",
             "SPACCC mentions",
-            "without",
-            "with",
+            "without (95 %)",
+            "with (95 %)",
         ],
     );
     let report = |corpus: &str, strategy: &str| sources.recomputed.main(corpus, strategy);
@@ -295,7 +287,8 @@ pub(super) fn strata(sources: &Sources) -> Result<Table, Error> {
                 let rows = stratum(corpus, "human_only").map_or(0, |s| s.rows);
                 cells.push(rows.to_string());
                 for strategy in ["human_only", "interleaved"] {
-                    let value = stratum(corpus, strategy).map(|s| percent(s.recall_at_1));
+                    let value =
+                        stratum(corpus, strategy).map(|s| with_interval(s.recall_at_1, s.ci95));
                     cells.push(value.unwrap_or_else(|| "–".to_owned()));
                 }
             }
@@ -317,7 +310,6 @@ pub(super) fn comparisons(sources: &Sources) -> Result<Table, Error> {
         ],
     );
     for c in &sources.recomputed.comparisons {
-        let points = |x: f64| format!("{:+.1}", 100.0 * x);
         let [low, high] = c.comparison.difference_ci95.map(points);
         let p = |p: f64| {
             if p < 0.001 {

@@ -248,7 +248,7 @@ fn read(path: &Path, options: &EvalOptions) -> Result<PredictionColumns> {
         ))
         .into());
     }
-    if !path.is_file() {
+    if !path.exists() || path.is_dir() {
         return Err(BadInput(format!("{}: no such file", path.display())).into());
     }
     Ok(PredictionColumns::read(path, judge_column)?)

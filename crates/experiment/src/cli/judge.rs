@@ -28,6 +28,9 @@ pub(super) enum Command {
     )]
     Run(RunArgs),
     /// Judge by the KB's hierarchy, without a model: ancestor, descendant, sibling or unrelated, with the distance.
+    ///
+    /// Of several gold alternatives (`A|B`) the closest counts. Some of the parts of a composite (`A+B`) are PARTIAL; other
+    /// composites have no place in the hierarchy: `unknown`, NO_RELATION.
     #[command(
         after_help = "Example: syncabel judge hierarchy predictions.tsv --kb hpo.kb --out judged.tsv"
     )]
@@ -340,7 +343,7 @@ fn by_hierarchy(args: &HierarchyArgs) -> Result<()> {
         .iter()
         .map(|outcome| {
             let row = &rows[outcome.row as usize];
-            hierarchy::relation(&kb, row.code.trim(), row.predicted_code.trim())
+            hierarchy::relation(&kb, &row.code, &row.predicted_code)
         })
         .collect();
     add_column(&mut rows, &scored, "Hierarchy", |place| {

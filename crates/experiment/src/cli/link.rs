@@ -1,6 +1,7 @@
 //! `syncabel link`: mentions to concepts.
 
 mod explain;
+mod record;
 mod sink;
 mod source;
 
@@ -10,6 +11,7 @@ use crate::error::BadInput;
 use crate::marking;
 use crate::progress;
 use anyhow::{Context, Result};
+use record::{Record, weights_digest};
 use sink::Sink;
 use source::{Input, Item};
 use std::collections::BTreeMap;
@@ -36,7 +38,8 @@ const TOLD_EVERY: Duration = Duration::from_secs(30);
 ///
 /// Mention spans and their semantic group (or entity type, see --group) are given; finding mentions is not part of this
 /// program. Answers are written in input order, as soon as they are there; an interrupted run continues with --resume.
-/// JSON Lines, PubTator and marked sentences are read and written as a stream: memory does not grow with the notes.
+/// JSON Lines, PubTator and marked sentences are read and written as a stream: memory holds no more than an id a document. What is
+/// wrong with a file is told before anything is written, with standard input when it is reached.
 #[derive(Debug, clap::Args)]
 #[command(
     after_help = "Example: syncabel link notes.jsonl --model \"$(syncabel train my_experiment.yaml)\" --kb terms.kb --out linked.tsv\n\n\
@@ -100,7 +103,7 @@ pub(super) struct Args {
     #[arg(long, default_value = "best", value_parser = ["best", "sum"])]
     concepts: String,
     /// Let the five names nearest to a mention by TF-IDF be answers too, and rank by score plus WEIGHT times the cosine: for
-    /// concepts that the model was not trained on.
+    /// concepts that the model was not trained on. A calibration must have been fitted with the same weight.
     #[arg(long, value_name = "WEIGHT")]
     lexical: Option<f64>,
     /// Concept names that one answer may hold.
@@ -115,9 +118,9 @@ pub(super) struct Args {
     /// How weights are kept on CPUs: f32, or bf16 (half the memory; faster with AMX or AVX512-BF16).
     #[arg(long, default_value = "f32")]
     precision: LinkPrecision,
-    /// Beams, or with best-first the number of names.
-    #[arg(long, default_value_t = 5)]
-    beams: usize,
+    /// Beams, or with best-first the number of names. Left out: 5, with best-first 1 (proving more takes many times as long).
+    #[arg(long)]
+    beams: Option<usize>,
     /// Mentions decoded together.
     #[arg(long, default_value_t = 16)]
     batch: usize,
@@ -127,18 +130,26 @@ pub(super) struct Args {
     /// auto, cpu, tch or cuda.
     #[arg(long, default_value = "auto")]
     device: String,
-    /// Continue a prediction file that was interrupted.
+    /// Continue a prediction file that was interrupted. FILE.run.json beside it says how it came about; another model, KB or
+    /// search is refused.
     #[arg(long, requires = "out")]
     resume: bool,
+    /// Replace a prediction file that is there.
+    #[arg(long, requires = "out", conflicts_with = "resume")]
+    overwrite: bool,
 }
 
 pub(super) fn run(args: Args) -> Result<()> {
     let kb = Kb::open(&args.kb)?;
     let input = args.input();
     let options = args.options()?;
-    let mut mentions = input.mentions(&kb, mark_options(&args)?)?;
-    let (mut sink, done) = args.sink(&mut mentions)?;
-    let mut meter = Meter::new(input.count()?, done);
+    let marking = mark_options(&args)?;
+    let record = args.record(&kb, &marking, &options)?;
+    let mut mentions = input.mentions(&kb, marking)?;
+    // Counting reads a file to its end, so what is wrong with it is told before anything is written.
+    let total = input.count()?;
+    let (mut sink, done) = args.sink(&mut mentions, record.as_ref())?;
+    let mut meter = Meter::new(total, done);
     let source = model_source(&args.model)?;
     let mut model = LinkModel::load(&source, &args.device, args.precision.into())?;
     let trie = (!args.free)
@@ -163,19 +174,8 @@ pub(super) fn run(args: Args) -> Result<()> {
         meter.add(items.len() as u64);
     }
     meter.finish();
-    warn_of_unproven(&linker);
+    progress::warn_of_unproven(linker.work());
     sink.map_or(Ok(()), Sink::finish)
-}
-
-/// Says so where best-first search stopped at its limit.
-fn warn_of_unproven(linker: &Linker<'_>) {
-    let unproven = linker.work().unproven;
-    if unproven > 0 {
-        tracing::warn!(
-            "{unproven} mentions: best-first search stopped at its limit of tokens, so their names are not proved to be \
-             the best; --beams 1 or --search beam needs less work"
-        );
-    }
 }
 
 /// Links some mentions and writes their answers.
@@ -226,7 +226,10 @@ impl Args {
     fn options(&self) -> Result<LinkOptions> {
         let config = LinkConfig {
             guided: !self.free,
-            beams: self.beams,
+            beams: self.beams.unwrap_or(match self.search.as_str() {
+                "best-first" => 1,
+                _ => LinkConfig::default().beams,
+            }),
             batch: self.batch,
             max_answers: self.max_answers,
             strategy: match self.search.as_str() {
@@ -260,16 +263,54 @@ impl Args {
         })
     }
 
-    /// Where predictions go, the mentions that are there already skipped; nowhere if only a person reads.
-    fn sink(&self, mentions: &mut source::Mentions<'_>) -> Result<(Option<Sink>, u64)> {
-        match &self.out {
-            Some(out) if self.resume && out.is_file() => {
-                let (sink, done) = Sink::resume(out, &self.to, mentions)?;
-                Ok((Some(sink), done))
-            }
-            None if self.explain => Ok((None, 0)),
-            out => Ok((Some(Sink::create(out.as_deref(), &self.to)?), 0)),
+    /// What goes beside the prediction file; nothing where there is none.
+    fn record(
+        &self,
+        kb: &Kb,
+        marking: &MarkOptions,
+        options: &LinkOptions,
+    ) -> Result<Option<Record>> {
+        if self.out.is_none() {
+            return Ok(None);
         }
+        model_source(&self.model)?;
+        Ok(Some(Record {
+            syncabel: env!("CARGO_PKG_VERSION").to_owned(),
+            model: self.model.clone(),
+            model_digest: weights_digest(&self.model)?,
+            kb_digest: kb.digest().to_string(),
+            precision: format!("{:?}", self.precision).to_lowercase(),
+            guided: !self.free,
+            marking: marking.clone(),
+            link: options.clone(),
+        }))
+    }
+
+    /// Where predictions go, the mentions that are there already skipped; nowhere if only a person reads.
+    fn sink(
+        &self,
+        mentions: &mut source::Mentions<'_>,
+        record: Option<&Record>,
+    ) -> Result<(Option<Sink>, u64)> {
+        let Some((out, record)) = self.out.as_deref().zip(record) else {
+            let sink = (!self.explain).then(|| Sink::create(None, &self.to));
+            return Ok((sink.transpose()?, 0));
+        };
+        if self.resume && out.is_file() {
+            record.check(out)?;
+            let (sink, done) = Sink::resume(out, &self.to, mentions)?;
+            return Ok((Some(sink), done));
+        }
+        let holds_answers = out.is_file() && std::fs::metadata(out)?.len() > 0;
+        if holds_answers && !self.overwrite {
+            let message = "is there already; go on with it by --resume, or say --overwrite";
+            return Err(BadInput(format!("{} {message}", out.display())).into());
+        }
+        let sink = Sink::create(Some(out), &self.to)?;
+        if out.is_file() {
+            record.write(out)?;
+        }
+        Ok((Some(sink), 0))
     }
 }
 

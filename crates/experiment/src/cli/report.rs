@@ -21,7 +21,7 @@ use syncabel_eval::{EvalOptions, paper, published};
 pub(super) struct Args {
     /// Results folders to draw again; without one, the report is made.
     folders: Vec<PathBuf>,
-    /// Folder of the authors' released data: recomputes their numbers into `results/published/recomputed.json` first.
+    /// Folder of the authors' released data: recomputes their numbers into `results/published/` first.
     #[arg(long, value_name = "DATA")]
     recompute: Option<PathBuf>,
     /// Write one self-contained HTML page instead: tables, figures and a browser of the mentions of the named systems.
@@ -76,6 +76,8 @@ fn recompute(data: &Path, results: &Path) -> Result<()> {
         .with_context(|| format!("cannot create {}", folder.display()))?;
     let path = folder.join("recomputed.json");
     write_atomically(&path, recomputed.to_json()?.as_bytes())?;
+    let counts = paper::Datasets::count(data)?;
+    write_atomically(&folder.join("datasets.json"), counts.to_json().as_bytes())?;
     eprintln!(
         "{} prediction files into {}",
         recomputed.systems.len(),
@@ -91,16 +93,11 @@ fn make_page(args: &Args, target: &Path) -> Result<()> {
         ..EvalOptions::default()
     };
     let training = args.training.read(None)?;
-    let mut names = Vec::new();
+    let named = named_files(&args.system)?;
+    let names: Vec<&str> = named.iter().map(|(name, _)| *name).collect();
     let mut predictions = Vec::new();
-    for system in &args.system {
-        let Some((name, file)) = system.split_once('=') else {
-            let message = format!("--system {system}: write NAME=PREDICTIONS");
-            return Err(BadInput(message).into());
-        };
-        names.push(name.to_owned());
-        let rows = syncabel_corpus::predictions::read_tsv(Path::new(file))?;
-        predictions.push(rows);
+    for (_, file) in &named {
+        predictions.push(syncabel_corpus::predictions::read_tsv(file)?);
     }
     let mut scored = Vec::new();
     for rows in &predictions {
@@ -118,7 +115,7 @@ fn make_page(args: &Args, target: &Path) -> Result<()> {
     let mut systems = Vec::new();
     for (index, name) in names.iter().enumerate() {
         systems.push(System {
-            name: name.clone(),
+            name: (*name).to_owned(),
             predictions: &predictions[index],
             scored: &scored[index],
             report: &reports[index],
@@ -134,6 +131,23 @@ fn make_page(args: &Args, target: &Path) -> Result<()> {
         systems.iter().map(of_system).collect::<Vec<_>>().join(", ")
     );
     Ok(())
+}
+
+/// Names and prediction files of `--system`.
+fn named_files(systems: &[String]) -> Result<Vec<(&str, &Path)>, BadInput> {
+    let mut named: Vec<(&str, &Path)> = Vec::new();
+    for system in systems {
+        let Some((name, file)) = system.split_once('=') else {
+            let message = format!("--system {system}: write NAME=PREDICTIONS");
+            return Err(BadInput(message));
+        };
+        if named.iter().any(|(other, _)| *other == name) {
+            let message = format!("--system {name}: named twice; give each system its own name");
+            return Err(BadInput(message));
+        }
+        named.push((name, Path::new(file)));
+    }
+    Ok(named)
 }
 
 /// The report's tables, where its sources are at hand.
@@ -170,4 +184,26 @@ fn make_paper(results: &Path, paper_folder: &Path) -> Result<()> {
         generated.display()
     );
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn systems_have_a_name_each() {
+        let read = |systems: &[&str]| {
+            let systems: Vec<String> = systems.iter().map(|&s| s.to_owned()).collect();
+            let count = named_files(&systems).map(|named| named.len());
+            count.map_err(|BadInput(message)| message)
+        };
+        assert_eq!(read(&["a=p=1.tsv", "b=p=1.tsv"]), Ok(2));
+        for (systems, expected) in [
+            (&["a=p.tsv", "a=q.tsv"][..], "--system a: named twice"),
+            (&["p.tsv"][..], "--system p.tsv: write NAME=PREDICTIONS"),
+        ] {
+            let message = read(systems).unwrap_err();
+            assert!(message.starts_with(expected), "{message}");
+        }
+    }
 }

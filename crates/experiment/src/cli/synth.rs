@@ -15,7 +15,7 @@ use anyhow::{Context, Result};
 use serde::Serialize;
 use std::path::{Path, PathBuf};
 use syncabel_corpus::marked::GroupRule;
-use syncabel_corpus::{Corpus, CorpusFormat, Language, Split};
+use syncabel_corpus::{Corpus, CorpusFormat, Language, Split, jsonl};
 use syncabel_decode::{LinkModel, Trie};
 use syncabel_kb::Kb;
 use syncabel_llm::{ChatBackend, Ledger, Limits, OpenAiConfig, RunOptions, Sampling, Totals};
@@ -509,8 +509,18 @@ fn convert(lines: &Path, out: &Path, format: CorpusFormat) -> Result<()> {
     if format == CorpusFormat::Jsonl {
         return Ok(());
     }
-    let (corpus, _) = syncabel_corpus::read(lines, CorpusFormat::Jsonl, &Default::default())?;
-    crate::corpus_file::write(&corpus, out, format)?;
+    if Writer::streams(format) {
+        let mut writer = Writer::create(out, format)?;
+        for document in jsonl::Reader::open(lines)? {
+            let mut document = document?;
+            document.number_mentions();
+            writer.write(&document)?;
+        }
+        writer.finish()?;
+    } else {
+        let (corpus, _) = syncabel_corpus::read(lines, CorpusFormat::Jsonl, &Default::default())?;
+        crate::corpus_file::write(&corpus, out, format)?;
+    }
     std::fs::remove_file(lines).with_context(|| format!("cannot remove {}", lines.display()))
 }
 

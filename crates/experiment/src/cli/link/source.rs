@@ -101,7 +101,11 @@ impl Input {
         Ok(match format {
             CorpusFormat::Jsonl => {
                 let documents = jsonl::Reader::open(file)?;
-                Box::new(documents.map(|document| Ok(with_ids(document?))))
+                Box::new(documents.map(|document| {
+                    let mut document = document?;
+                    document.number_mentions();
+                    Ok(document)
+                }))
             }
             CorpusFormat::Pubtator => {
                 let documents = pubtator::Reader::open(file, &options)?;
@@ -134,16 +138,6 @@ impl Input {
             ready: VecDeque::new(),
         })
     }
-}
-
-/// Mentions without an id get the paper's, as when a corpus is read whole.
-fn with_ids(mut document: Document) -> Document {
-    for (i, mention) in document.mentions.iter_mut().enumerate() {
-        if mention.id.is_empty() {
-            mention.id = format!("{}.{}", document.id, i + 1);
-        }
-    }
-    document
 }
 
 impl Iterator for Mentions<'_> {
