@@ -93,7 +93,11 @@ fn linking(c: &mut Criterion) {
                     },
                 );
                 drop(linker);
-                eprintln!("keys and values: {} kB", engine.cache_bytes() / 1024);
+                let cache = engine.cache_bytes() / 1024;
+                eprintln!(
+                    "keys and values {cache} kB, process {} MB",
+                    syncabel_benches::peak_mb()
+                );
             }
         }
     }

@@ -23,6 +23,7 @@ fn trie(c: &mut Criterion) {
     group.bench_function(format!("build/names={names}/shape={shape}"), |b| {
         b.iter(|| Trie::for_tokenizer(black_box(&kb), &Pieces).expect("built before"));
     });
+    eprintln!("process {} MB, KB included", syncabel_benches::peak_mb());
 
     let dir = std::env::temp_dir().join(format!("syncabel-bench-{}", std::process::id()));
     std::fs::create_dir_all(&dir).expect("a place for temporary files");

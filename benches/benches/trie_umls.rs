@@ -4,7 +4,7 @@
 //! from that word on. So they are spelled like disease names, and share beginnings as these do. UMLS has 127 semantic
 //! types; here every group has as many names as MEDIC, so that the branching by depth, printed beside MEDIC's, is like it.
 //!
-//! `cargo bench -p syncabel-benches --bench trie_umls [-- NAMES]` (about 3 GB and two minutes on two cores). Tokens are those
+//! `cargo bench -p syncabel-benches --bench trie_umls [-- NAMES]` (about 2 GB and a minute on two cores). Tokens are those
 //! of SmolLM2 where the model is in `runs/models/smollm2/`, else pieces of five bytes.
 
 mod shapes;
@@ -14,6 +14,7 @@ use std::path::Path;
 use std::time::Instant;
 
 use shapes::Pieces;
+use syncabel_benches::peak_mb;
 use syncabel_decode::{NameEntry, NodeId, Tokenizer, Trie, trie::TrieStats};
 use syncabel_kb::{ConceptId, Digest, GroupId, NameId};
 use syncabel_model::{ModelSource, TextTokenizer};
@@ -227,11 +228,4 @@ fn beside(medic: &TrieStats, large: &TrieStats) {
             100.0 * l.forced_share
         );
     }
-}
-
-fn peak_mb() -> u64 {
-    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
-    let line = status.lines().find(|line| line.starts_with("VmHWM"));
-    let kb = line.and_then(|line| line.split_whitespace().nth(1)?.parse::<u64>().ok());
-    kb.unwrap_or(0) / 1024
 }
