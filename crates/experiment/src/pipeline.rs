@@ -563,18 +563,27 @@ impl CellRun<'_> {
             let bar = progress::bar(prepared.test.len() as u64, "mentions")
                 .with_prefix(self.cell.label());
             let start = std::time::Instant::now();
-            let mut writer = TsvWriter::create(&folder.join("predictions.tsv"), &[])?;
+            let path = folder.join("predictions.tsv");
+            // rows of an interrupted run stay: the folder's key says that they came about in the same way
+            let (mut writer, done) = if path.is_file() {
+                TsvWriter::append(&path, &[])?
+            } else {
+                (TsvWriter::create(&path, &[])?, 0)
+            };
+            let rest = prepared.test.get(done..).unwrap_or_default();
+            bar.inc(done as u64);
             // pieces large enough for sorting by length to pay, small enough for the bar to move
-            for piece in prepared.test.chunks(16 * link.batch) {
+            for piece in rest.chunks(16 * link.batch) {
                 for prediction in linker.link(piece)? {
                     writer.write(&prediction)?;
                 }
+                writer.flush()?;
                 bar.inc(piece.len() as u64);
             }
             writer.finish()?;
             bar.finish_and_clear();
             progress::warn_of_unproven(linker.work());
-            let rate = prepared.test.len() as f64 / start.elapsed().as_secs_f64().max(1e-9);
+            let rate = rest.len() as f64 / start.elapsed().as_secs_f64().max(1e-9);
             write_atomically(&folder.join("rate"), rate.to_string().as_bytes())
         })?;
         self.copy_into_cell(&stage.path.join("predictions.tsv"))?;

@@ -206,6 +206,30 @@ fn killed_training_resumes_to_the_same_weights() {
         log.lines().map(loss).collect::<Vec<_>>()
     };
     assert_eq!(losses(&whole), losses(&broken));
+    torn_predictions_are_completed(&broken);
+}
+
+/// What a kill in the midst of linking leaves: rows, the last one torn, and no record of the stage.
+fn torn_predictions_are_completed(sandbox: &Sandbox) {
+    let stages = std::fs::read_dir(sandbox.path("runs")).unwrap();
+    let link = stages
+        .flat_map(|run| std::fs::read_dir(run.unwrap().path().join("stages")).unwrap())
+        .map(|stage| stage.unwrap().path())
+        .find(|path| {
+            path.file_name()
+                .unwrap()
+                .to_string_lossy()
+                .starts_with("link-")
+        })
+        .unwrap();
+    let predictions = link.join("predictions.tsv");
+    let whole = std::fs::read_to_string(&predictions).unwrap();
+    std::fs::remove_file(link.join("stage.json")).unwrap();
+    // A mark in a row that is complete: linking it again would lose it.
+    let marked = whole.replacen('\n', "\nmarked-", 1);
+    std::fs::write(&predictions, &marked[..marked.len() - 20]).unwrap();
+    sandbox.run(&["run", "tiny.yaml"]).ok();
+    assert_eq!(std::fs::read_to_string(&predictions).unwrap(), marked);
 }
 
 fn blake3_of(path: &Path) -> String {
