@@ -84,10 +84,15 @@ fn main() {
     opened.sort_by(f64::total_cmp);
     println!("open            {:>10.3} ms (median of 11)", opened[5]);
     let mapped = Trie::open_any(&path).expect("written before");
-    println!(
-        "step            {:>10.0} ns, along random names of the mapped file",
-        step_ns(&mapped, &groups, tokenizer)
-    );
+    for (seed, together, how) in [
+        (5, 1, "one after the other, as the system brings its pages"),
+        (6, 1, "one after the other"),
+        (7, 80, "80 side by side, as beams of 16 mentions take them"),
+    ] {
+        let walks = walks(&mapped, &groups, tokenizer, seed);
+        let ns = step_ns(&mapped, &walks, together);
+        println!("step            {ns:>10.0} ns, along random names of the mapped file, {how}");
+    }
     std::fs::remove_file(&path).expect("written before");
     beside(&small.stats(), &trie.stats());
 }
@@ -169,11 +174,17 @@ fn crossed(medic: &[String], count: usize) -> Vec<Vec<String>> {
     groups
 }
 
-/// Time of one step down from a carried node, over a million steps in random order of names.
-fn step_ns(trie: &Trie, groups: &[Vec<String>], tokenizer: &dyn Tokenizer) -> f64 {
-    let mut walks = Vec::new();
-    let mut steps = 0;
-    let mut state = 5usize;
+/// A root and the tokens of a name below it.
+type Walk = (NodeId, Vec<u32>);
+
+/// A million steps along names in random order.
+fn walks(
+    trie: &Trie,
+    groups: &[Vec<String>],
+    tokenizer: &dyn Tokenizer,
+    mut state: usize,
+) -> Vec<Walk> {
+    let (mut walks, mut steps) = (Vec::new(), 0);
     while steps < 1_000_000 {
         state = state
             .wrapping_mul(6_364_136_223_846_793_005)
@@ -184,16 +195,29 @@ fn step_ns(trie: &Trie, groups: &[Vec<String>], tokenizer: &dyn Tokenizer) -> f6
             .encode(&format!(" {name}"))
             .expect("encoded before");
         steps += tokens.len();
-        walks.push((GroupId(group as u16), tokens));
+        let root = trie.root(GroupId(group as u16)).expect("built with it");
+        walks.push((root, tokens));
     }
+    walks
+}
+
+/// Time of one step down from a carried node, `together` walks taking turns.
+fn step_ns(trie: &Trie, walks: &[Walk], together: usize) -> f64 {
+    let steps: usize = walks.iter().map(|walk| walk.1.len()).sum();
     let started = Instant::now();
     let mut found = 0;
-    for (group, tokens) in &walks {
-        let mut node = trie.root(*group).unwrap_or(NodeId(0));
-        for &token in tokens {
-            node = trie.child(node, token).expect("a name of the group");
+    for walks in walks.chunks(together) {
+        let mut nodes: Vec<NodeId> = walks.iter().map(|walk| walk.0).collect();
+        let longest = walks.iter().map(|walk| walk.1.len()).max().unwrap_or(0);
+        for depth in 0..longest {
+            for (node, (_, tokens)) in nodes.iter_mut().zip(walks) {
+                if let Some(&token) = tokens.get(depth) {
+                    *node = trie.child(*node, token).expect("a name of the group");
+                }
+            }
         }
-        found += usize::from(trie.terminal(node).is_some());
+        let ends = nodes.iter().filter(|node| trie.terminal(**node).is_some());
+        found += ends.count();
     }
     assert_eq!(found, walks.len());
     started.elapsed().as_secs_f64() * 1e9 / steps as f64

@@ -23,10 +23,10 @@ use std::path::Path;
 
 use serde::Deserialize;
 
-use crate::Error;
 use crate::figures::{self, ShareBar};
 use crate::published::{Recomputed, STRATEGIES};
 use crate::tables::{Aggregate, ArmSummary, Summary, Table};
+use crate::{Agreement, Error};
 
 pub use datasets::Datasets;
 pub use experiments::Experiment;
@@ -158,6 +158,24 @@ pub struct Sources {
     pub experiments: Vec<Experiment>,
     /// Speed and memory beside other programs.
     pub speeds: Speeds,
+    /// Judges that we ran on the clinician's sample.
+    pub judges: Judges,
+}
+
+/// What `syncabel judge agree --json` prints.
+#[derive(Debug, Clone, Default, PartialEq, Deserialize)]
+pub struct Judges {
+    /// The clinician's column against each judge's.
+    pub agreement: Vec<ColumnAgreement>,
+}
+
+/// Two verdict columns compared.
+#[derive(Debug, Clone, PartialEq, Deserialize)]
+pub struct ColumnAgreement {
+    /// The judge's column.
+    pub second: String,
+    /// How far they agree.
+    pub agreement: Agreement,
 }
 
 impl Sources {
@@ -172,6 +190,7 @@ impl Sources {
             datasets: read_if_there(&results.join("published/datasets.json"))?,
             experiments: experiments::read_all(results)?,
             speeds: Speeds::read(results)?,
+            judges: read_if_there(&results.join("judge/agreement.json"))?,
         })
     }
 

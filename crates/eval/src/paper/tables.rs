@@ -3,8 +3,8 @@
 use super::Sources;
 use crate::published::CORPORA;
 use crate::tables::Table;
+use crate::{Agreement, EvalReport, JUDGE_RATES, Stratum};
 use crate::{Error, bootstrap::Interval};
-use crate::{EvalReport, JUDGE_RATES, Stratum};
 
 /// Why a recomputed cell is empty: the authors' predictions are not among the files at hand.
 const NO_FILE: &str = "no file";
@@ -12,6 +12,8 @@ const NO_FILE: &str = "no file";
 const NO_KB: &str = "no KB";
 /// Why one of ours is empty: it has not been run yet.
 pub(super) const NOT_RUN: &str = "not run";
+/// Why one of the paper's is empty: the judge is ours.
+const NOT_ASKED: &str = "not in the paper";
 /// Why one of the paper's is empty: its value was not at hand.
 pub(super) const NOT_KNOWN: &str = "not known";
 
@@ -236,13 +238,7 @@ pub(super) fn clinician(sources: &Sources) -> Result<Table, Error> {
             .find(|c| c.judge == row.judge);
         let [accuracy, kappa] = match found.map(|c| &c.agreement) {
             None => [NO_FILE.to_owned(), NO_FILE.to_owned()],
-            Some(a) => {
-                let [low, high] = a.kappa_ci95.unwrap_or([a.kappa; 2]);
-                [
-                    with_interval(a.accuracy, a.accuracy_ci95.unwrap_or([a.accuracy; 2])),
-                    format!("{:.3} ({low:.2}–{high:.2})", a.kappa),
-                ]
-            }
+            Some(agreement) => agreement_cells(agreement),
         };
         table.push(vec![
             row.judge.clone(),
@@ -252,7 +248,27 @@ pub(super) fn clinician(sources: &Sources) -> Result<Table, Error> {
             kappa,
         ])?;
     }
+    for own in &sources.judges.agreement {
+        let [accuracy, kappa] = agreement_cells(&own.agreement);
+        let name = format!("{} (ours)", own.second);
+        table.push(vec![
+            name,
+            NOT_ASKED.to_owned(),
+            accuracy,
+            NOT_ASKED.to_owned(),
+            kappa,
+        ])?;
+    }
     Ok(table)
+}
+
+/// Accuracy in percent and kappa, with their intervals.
+fn agreement_cells(a: &Agreement) -> [String; 2] {
+    let [low, high] = a.kappa_ci95.unwrap_or([a.kappa; 2]);
+    [
+        with_interval(a.accuracy, a.accuracy_ci95.unwrap_or([a.accuracy; 2])),
+        format!("{:.3} ({low:.2}–{high:.2})", a.kappa),
+    ]
 }
 
 /// Every partition, without and with synthetic data, for both corpora that are at hand.
