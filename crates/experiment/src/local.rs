@@ -14,9 +14,14 @@ use syncabel_model::{
     ChatMessage, ChatTemplate, CpuModel, Engine, ModelSource, TextTokenizer, load_cpu,
 };
 
+/// Digits of a model's fingerprint that its name in ledgers carries.
+const FINGERPRINT_DIGITS: usize = 12;
+
 /// A chat model on the CPU.
 pub struct LocalChat {
     asked: Mutex<Sender<Asked>>,
+    /// Precision and fingerprint of the weights: what a name alone does not tell.
+    weights: String,
 }
 
 /// A request and where its answer goes.
@@ -33,6 +38,11 @@ impl LocalChat {
     pub fn load(source: &ModelSource, precision: LinkPrecision, batch: usize) -> Result<Self> {
         let model = load_cpu(source, precision.into())?;
         let template = ChatTemplate::read(source, &model.tokenizer)?;
+        let precision = match precision {
+            LinkPrecision::F32 => "f32",
+            LinkPrecision::Bf16 => "bf16",
+        };
+        let weights = format!("{precision}, {}", &model.fingerprint[..FINGERPRINT_DIGITS]);
         let (asked, questions) = channel();
         let writer = Writer::new(model, template, batch);
         std::thread::Builder::new()
@@ -40,11 +50,17 @@ impl LocalChat {
             .spawn(move || writer.answer_all(&questions, batch.max(1)))?;
         Ok(LocalChat {
             asked: Mutex::new(asked),
+            weights,
         })
     }
 }
 
 impl ChatBackend for LocalChat {
+    /// Another precision, other weights of one name, or a server with the same weights answer otherwise.
+    fn model_name(&self, model: &str) -> String {
+        format!("{model} (local, {})", self.weights)
+    }
+
     fn chat(&self, request: &ChatRequest) -> Result<ChatAnswer, Error> {
         let (answer, answered) = channel();
         let asked = Asked {
@@ -146,6 +162,11 @@ impl Writer {
         let text = self.template.prompt(&messages).map_err(|e| e.to_string())?;
         let prompt = self.tokenizer.encode(&text).map_err(|e| e.to_string())?;
         let sampling = &request.sampling;
+        if let Some(name) = sampling.extra.fields().keys().next() {
+            return Err(format!(
+                "a model in this process knows no field `{name}` (`sampling.extra`)"
+            ));
+        }
         let left = self.positions.saturating_sub(prompt.len());
         let max_new_tokens = sampling.max_new_tokens.map_or(left, |most| most as usize);
         if prompt.is_empty() || max_new_tokens > left {

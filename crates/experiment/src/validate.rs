@@ -118,6 +118,11 @@ fn synth(config: &Experiment) -> Check {
         SynthConfig::Local(model) => {
             ensure(model.local.is_some(), "synth.local", NEEDED)?;
             ensure(model.server.is_none(), "synth.server", NO_USE)?;
+            ensure(
+                model.sampling.extra.is_empty(),
+                "synth.sampling.extra",
+                "is for servers; a model in this process draws by temperature and top_p alone: leave it out",
+            )?;
         }
         SynthConfig::Transplant { .. } | SynthConfig::Import(_) => {}
     }

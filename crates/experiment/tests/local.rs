@@ -12,6 +12,10 @@ use syncabel_model::ModelSource;
 
 /// A model of random weights that knows the letters of a few words and how to chat.
 fn tiny(folder: &Path) -> ModelSource {
+    seeded(folder, 7)
+}
+
+fn seeded(folder: &Path, seed: u64) -> ModelSource {
     let shape = ScratchConfig {
         vocabulary: 300,
         hidden_size: 16,
@@ -24,7 +28,7 @@ fn tiny(folder: &Path) -> ModelSource {
         scratch::tokenizer(["asthma and gout, gout and asthma"].into_iter(), 300).unwrap();
     let mut config = scratch::config(&shape, &tokenizer).unwrap();
     config.max_position_embeddings = 128;
-    let model = config.init_seeded(7, &syncabel_model::device("flex").unwrap());
+    let model = config.init_seeded(seed, &syncabel_model::device("flex").unwrap());
     syncabel_model::save(folder, &config, &model, &tokenizer).unwrap();
     let template = "{% for m in messages %}{{ m.role }}: {{ m.content }}\n{% endfor %}assistant:";
     std::fs::write(folder.join("chat_template.jinja"), template).unwrap();
@@ -76,6 +80,22 @@ fn answers_do_not_depend_on_what_else_is_asked() {
         "length"
     };
     assert_eq!(alone[0].finish_reason.as_deref(), Some(ended));
+}
+
+#[test]
+fn a_ledger_tells_weights_and_precisions_of_one_name_apart() {
+    let names = |seed: u64, precision| {
+        let folder = tempfile::tempdir().unwrap();
+        let source = seeded(folder.path(), seed);
+        let chat = LocalChat::load(&source, precision, 1).unwrap();
+        chat.model_name("tiny")
+    };
+    let (f32, bf16) = (LinkPrecision::F32, LinkPrecision::Bf16);
+    let name = names(7, f32);
+    assert_eq!(name, names(7, f32));
+    assert!(name.starts_with("tiny (local, f32, "), "{name}");
+    assert_ne!(name, names(8, f32));
+    assert_ne!(name, names(7, bf16));
 }
 
 #[test]

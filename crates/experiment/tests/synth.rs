@@ -126,7 +126,9 @@ fn generate_ask_how_far_and_export() {
         .ok();
     let card = std::fs::read_to_string(sandbox.path("card/card.md")).unwrap();
     assert!(card.contains("| mentions | 2 | 12 |"), "{card}");
-    assert!(sandbox.path("card/sentence_lengths.svg").is_file());
+    for figure in ["sentence_lengths", "novelty", "names_used"] {
+        assert!(sandbox.path(&format!("card/{figure}.svg")).is_file());
+    }
 }
 
 #[test]
@@ -227,6 +229,13 @@ fn a_real_model_writes_sentences() {
         "1",
         "--timeout",
         "600",
+        // What this server does unless told not to: it punishes repeated tokens.
+        "--extra",
+        "repeat_penalty=1.0",
+        "--extra",
+        "top_k=0",
+        "--extra",
+        "min_p=0",
     ];
     let run = sandbox.run(&args);
     assert_eq!(run.code, Some(0), "{}", run.stderr);

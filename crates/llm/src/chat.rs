@@ -4,10 +4,17 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use crate::{Error, Key};
+use crate::sampling::Extra;
+use crate::{Error, Key, Sampling};
 
 /// Something that answers chat requests: a server, a local model, a table in a test.
 pub trait ChatBackend: Send + Sync {
+    /// The name under which requests to `model` are sent and kept. A server is asked by the name that it knows; a backend
+    /// that can tell more of who answers says so, since ledgers hand out what was answered under the same name.
+    fn model_name(&self, model: &str) -> String {
+        model.to_owned()
+    }
+
     /// Answers one request, waiting as long as it takes within the backend's limits.
     ///
     /// # Errors
@@ -81,14 +88,66 @@ impl Message {
 
 /// A request for one answer. Serialised, it is the body that an OpenAI-compatible server expects.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(from = "Body", into = "Body")]
 pub struct ChatRequest {
     /// Name of the model, as the server calls it.
     pub model: String,
     /// The conversation so far.
     pub messages: Vec<Message>,
     /// How the answer is drawn.
-    #[serde(flatten)]
     pub sampling: Sampling,
+}
+
+/// The body of a request: all fields on one level.
+#[derive(Serialize, Deserialize)]
+struct Body {
+    model: String,
+    messages: Vec<Message>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    temperature: Option<f64>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    top_p: Option<f64>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    max_tokens: Option<u32>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    seed: Option<u64>,
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    stop: Vec<String>,
+    #[serde(flatten)]
+    extra: Extra,
+}
+
+impl From<ChatRequest> for Body {
+    fn from(request: ChatRequest) -> Self {
+        let sampling = request.sampling;
+        Body {
+            model: request.model,
+            messages: request.messages,
+            temperature: sampling.temperature,
+            top_p: sampling.top_p,
+            max_tokens: sampling.max_new_tokens,
+            seed: sampling.seed,
+            stop: sampling.stop,
+            extra: sampling.extra,
+        }
+    }
+}
+
+impl From<Body> for ChatRequest {
+    fn from(body: Body) -> Self {
+        ChatRequest {
+            model: body.model,
+            messages: body.messages,
+            sampling: Sampling {
+                temperature: body.temperature,
+                top_p: body.top_p,
+                max_new_tokens: body.max_tokens,
+                seed: body.seed,
+                stop: body.stop,
+                extra: body.extra,
+            },
+        }
+    }
 }
 
 impl ChatRequest {
@@ -97,40 +156,6 @@ impl ChatRequest {
     pub fn key(&self) -> Key {
         let body = serde_json::to_vec(self).expect("strings and numbers always serialise");
         Key::of(&body)
-    }
-}
-
-/// Sampling parameters; what is `None` is left to the server.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-#[serde(default)]
-pub struct Sampling {
-    /// Temperature.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub temperature: Option<f64>,
-    /// Share of probability that is drawn from.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub top_p: Option<f64>,
-    /// Most tokens to generate.
-    #[serde(rename = "max_tokens", skip_serializing_if = "Option::is_none")]
-    pub max_new_tokens: Option<u32>,
-    /// Seed, for servers that take one.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub seed: Option<u64>,
-    /// Strings that end the answer.
-    #[serde(skip_serializing_if = "Vec::is_empty")]
-    pub stop: Vec<String>,
-}
-
-impl Default for Sampling {
-    /// The paper's: temperature 0.6, top-p 0.9, at most 512 new tokens.
-    fn default() -> Self {
-        Sampling {
-            temperature: Some(0.6),
-            top_p: Some(0.9),
-            max_new_tokens: Some(512),
-            seed: None,
-            stop: Vec::new(),
-        }
     }
 }
 
@@ -185,6 +210,31 @@ mod tests {
             "temperature": 0.6, "top_p": 0.9, "max_tokens": 512,
         });
         assert_eq!(body, expected);
+    }
+
+    #[test]
+    fn further_fields_go_to_the_server_and_tell_answers_apart() {
+        let mut more = request(None);
+        let fields = ["repeat_penalty=1.0", "grammar=root ::= x"];
+        more.sampling.extra = fields.iter().map(|f| f.parse::<Extra>().unwrap()).collect();
+        let body = serde_json::to_value(&more).unwrap();
+        assert_eq!(body["repeat_penalty"], 1.0);
+        assert_eq!(body["grammar"], "root ::= x");
+        assert_eq!(
+            serde_json::from_value::<ChatRequest>(body).unwrap(),
+            more,
+            "what was sent is read again"
+        );
+        assert_ne!(more.key(), request(None).key());
+        for wrong in ["temperature=1", "stream=true", "nothing"] {
+            assert!(wrong.parse::<Extra>().is_err(), "{wrong}");
+        }
+        let error = serde_json::from_str::<Sampling>(r#"{"extra": {"n": 2}}"#).unwrap_err();
+        assert!(
+            error.to_string().contains("`n` would change the form"),
+            "{error}"
+        );
+        assert!(serde_json::from_str::<Sampling>(r#"{"temprature": 1}"#).is_err());
     }
 
     #[test]

@@ -41,12 +41,14 @@ mod limits;
 mod openai;
 mod retry;
 mod run;
+mod sampling;
 mod secret;
 
-pub use chat::{ChatAnswer, ChatBackend, ChatRequest, Fault, Message, Role, Sampling, Usage};
+pub use chat::{ChatAnswer, ChatBackend, ChatRequest, Fault, Message, Role, Usage};
 pub use error::Error;
 pub use ledger::{Key, Ledger, Outcome, Record, Ruling, State, Totals};
 pub use limits::Limits;
 pub use openai::{OpenAiClient, OpenAiConfig};
 pub use retry::RetryPolicy;
 pub use run::{Finished, Jobs, Progress, RunOptions, Verdict, run};
+pub use sampling::{Extra, Sampling};

@@ -10,8 +10,8 @@ use std::time::{Duration, Instant};
 use common::{Concepts, SENTENCES, client, concept_of, lines_of, obey, options};
 use syncabel_llm::fault_server::{Disturbance, FaultServer, Faults, Served};
 use syncabel_llm::{
-    ChatAnswer, ChatBackend, ChatRequest, Error, Finished, Jobs, Key, Ledger, Limits, Outcome,
-    RunOptions, Usage, Verdict, run,
+    ChatAnswer, ChatBackend, ChatRequest, Error, Finished, Jobs, Key, Ledger, Limits, OpenAiClient,
+    OpenAiConfig, Outcome, RunOptions, Usage, Verdict, run,
 };
 
 fn served_requests(served: &Served) -> usize {
@@ -42,9 +42,8 @@ fn expected(jobs: usize) -> Vec<Vec<String>> {
 #[test]
 fn ten_thousand_concepts_through_every_fault() {
     const JOBS: usize = 10_000;
-    let mut faults = Faults::all(0.2, 7);
-    faults.late = Duration::from_millis(4_500); // the client gives up after three seconds
-    let server = FaultServer::start(faults, Duration::ZERO, obey);
+    // Of the answers after sixty seconds none is waited for: the client gives up after three.
+    let server = FaultServer::start(Faults::all(0.2, 7), Duration::ZERO, obey);
     let dir = tempfile::tempdir().unwrap();
     let ledger = Ledger::open(dir.path(), "test").unwrap();
     let jobs = Concepts { count: JOBS };
@@ -97,6 +96,32 @@ fn ten_thousand_concepts_through_every_fault() {
     assert_eq!((again.progress.reused, again.pending), (JOBS, 0));
     assert_eq!(server.served().requests, served.requests);
     assert_eq!(corpus(&ledger, &again, JOBS), expected(JOBS));
+}
+
+#[test]
+fn an_answer_after_sixty_seconds_is_taken_by_who_waits_that_long() {
+    const JOBS: usize = 20;
+    let faults = Faults {
+        kinds: vec![Disturbance::Late],
+        ..Faults::all(1.0, 7)
+    };
+    assert_eq!(faults.late, Duration::from_secs(60));
+    let server = FaultServer::start(faults, Duration::ZERO, obey);
+    let dir = tempfile::tempdir().unwrap();
+    let ledger = Ledger::open(dir.path(), "test").unwrap();
+    let patient = OpenAiClient::new(&OpenAiConfig {
+        timeout_s: 120,
+        ..OpenAiConfig::new(server.url())
+    })
+    .unwrap();
+    let jobs = Concepts { count: JOBS };
+    let start = Instant::now();
+    let finished = run(&patient, &ledger, &jobs, &options(JOBS), &mut |_| true).unwrap();
+    assert!(start.elapsed() >= Duration::from_secs(60));
+    assert_eq!((finished.pending, ledger.totals().failed), (0, 0));
+    assert_eq!(corpus(&ledger, &finished, JOBS), expected(JOBS));
+    // Each was asked once: nobody lost patience.
+    assert_eq!(server.served().requests, JOBS);
 }
 
 const CHILD: &str = "SYNCABEL_LLM_TEST_CHILD";

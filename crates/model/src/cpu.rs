@@ -17,7 +17,14 @@ pub struct CpuModel {
     pub tokenizer: TextTokenizer,
     /// The network.
     pub engine: Engine,
+    /// Tells models apart, however their files are called: BLAKE3, in hexadecimal, of shape, tokenizer and the first
+    /// [`FINGERPRINT_VALUES`] values of every tensor. Weights that were packed in another way (quantised, rounded to
+    /// bfloat16) and read the same have the same fingerprint.
+    pub fingerprint: String,
 }
+
+/// Values of a tensor that a fingerprint looks at: training changes all of them, and the rest would cost seconds a model.
+pub const FINGERPRINT_VALUES: usize = 4096;
 
 /// Loads a model for the CPU engine. Tensors are read and packed one after the other, so the peak of memory is the packed
 /// model and its largest tensor.
@@ -30,12 +37,22 @@ pub fn load_cpu(source: &ModelSource, precision: Precision) -> Result<CpuModel, 
         if tokens > rows {
             return Err(Error::Vocabulary { tokens, rows });
         }
-        let mut read = |name: &str, dims: &[usize]| weights.read(name, dims);
+        let mut hasher = blake3::Hasher::new();
+        hasher.update(config.to_json().as_bytes());
+        hasher.update(tokenizer.digest().as_bytes());
+        let mut read = |name: &str, dims: &[usize]| {
+            let values = weights.read(name, dims)?;
+            hasher.update(name.as_bytes());
+            let first = &values[..values.len().min(FINGERPRINT_VALUES)];
+            hasher.update(bytemuck::cast_slice(first));
+            Ok(values)
+        };
         let weights = Weights::read(shape(&config), precision, &mut read)?;
         let own = config.clone();
         let rope = move |positions| rope_tables(&own, positions);
         Ok(CpuModel {
             engine: Engine::new(Arc::new(weights), Box::new(rope)),
+            fingerprint: hasher.finalize().to_hex().to_string(),
             config,
             tokenizer,
         })

@@ -67,7 +67,7 @@ mod weights;
 pub use chat::{ChatMessage, ChatTemplate};
 pub use checkpoint::{Checkpoint, ModelSource, load, save};
 pub use config::{LlamaConfig, RopeScaling};
-pub use cpu::{CpuModel, load_cpu};
+pub use cpu::{CpuModel, FINGERPRINT_VALUES, load_cpu};
 pub use device::{device, is_cpu};
 pub use error::Error;
 pub use hub::{check_data_set_name, check_name as check_hub_name, data_set_files};

@@ -87,6 +87,10 @@ impl<'a> OpenAi<'a> {
         run: RunOptions,
         ledger: PathBuf,
     ) -> Self {
+        let model = ModelOptions {
+            model: backend.model_name(&model.model),
+            ..model
+        };
         OpenAi {
             name: "openai",
             backend,

@@ -205,9 +205,7 @@ fn faults_and_order_of_completion_do_not_show_in_the_corpus() {
     };
     let folders = [tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap()];
     let (quiet, _) = generate(&Table(obey), &kb, &contexts, folders[0].path(), 1).unwrap();
-    let mut faults = Faults::all(0.2, 11);
-    faults.late = Duration::from_millis(4_500);
-    let server = FaultServer::start(faults, Duration::ZERO, obey);
+    let server = FaultServer::start(Faults::all(0.2, 11), Duration::ZERO, obey);
     let config = OpenAiConfig {
         timeout_s: 3,
         ..OpenAiConfig::new(server.url())

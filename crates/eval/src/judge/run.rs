@@ -36,7 +36,7 @@ impl JudgeOptions {
                 top_p: None,
                 max_new_tokens: Some(64),
                 seed: Some(42),
-                stop: Vec::new(),
+                ..Sampling::default()
             },
             run: RunOptions::default(),
         }
@@ -76,6 +76,7 @@ pub fn judge(
 ) -> Result<Judged, Error> {
     let mut labels = vec![None; scored.outcomes.len()];
     let mut questions = Questions {
+        model: backend.model_name(&options.model),
         options,
         questions: Vec::new(),
     };
@@ -117,6 +118,7 @@ pub fn judge(
 }
 
 struct Questions<'o> {
+    model: String,
     options: &'o JudgeOptions,
     questions: Vec<[String; 2]>,
 }
@@ -127,11 +129,7 @@ impl Jobs for Questions<'_> {
     }
 
     fn request(&self, job: usize) -> ChatRequest {
-        protocol::request(
-            &self.options.model,
-            &self.questions[job],
-            &self.options.sampling,
-        )
+        protocol::request(&self.model, &self.questions[job], &self.options.sampling)
     }
 
     /// The protocol takes the first answer, readable or not.

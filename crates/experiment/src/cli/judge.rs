@@ -13,7 +13,7 @@ use syncabel_eval::judge::{
 };
 use syncabel_eval::{Agreement, Bootstrap, EvalOptions, Scored, score};
 use syncabel_kb::Kb;
-use syncabel_llm::{ChatBackend, Ledger, Limits, OpenAiClient, OpenAiConfig, RunOptions};
+use syncabel_llm::{ChatBackend, Extra, Ledger, Limits, OpenAiClient, OpenAiConfig, RunOptions};
 
 /// Judge subcommands.
 #[derive(Debug, clap::Subcommand)]
@@ -67,6 +67,9 @@ pub(super) struct RunArgs {
     /// Environment variable that holds the API key.
     #[arg(long, value_name = "NAME")]
     api_key_env: Option<String>,
+    /// Further field of every request, as the server calls it: repeat_penalty=1.0. May be repeated.
+    #[arg(long, value_name = "NAME=VALUE", requires = "url")]
+    extra: Vec<Extra>,
     /// Language of the question: en, fr, es or de.
     #[arg(long, default_value = "en")]
     language: Language,
@@ -193,6 +196,7 @@ fn run_models(args: &RunArgs) -> Result<()> {
     for model in &models {
         let mut options = JudgeOptions::new(model, args.language);
         options.sampling.temperature = Some(args.temperature);
+        options.sampling.extra = args.extra.iter().cloned().collect();
         options.run = RunOptions {
             in_flight: args.in_flight,
             limits: Limits {

@@ -18,7 +18,9 @@ use syncabel_corpus::marked::GroupRule;
 use syncabel_corpus::{Corpus, CorpusFormat, Language, Split, jsonl};
 use syncabel_decode::{LinkModel, Trie};
 use syncabel_kb::Kb;
-use syncabel_llm::{ChatBackend, Ledger, Limits, OpenAiConfig, RunOptions, Sampling, Totals};
+use syncabel_llm::{
+    ChatBackend, Extra, Ledger, Limits, OpenAiConfig, RunOptions, Sampling, Totals,
+};
 use syncabel_model::ModelSource;
 use syncabel_synth::quality::FilterReport;
 use syncabel_synth::{ModelOptions, Plan, PromptOptions};
@@ -161,6 +163,9 @@ struct ServerArgs {
     /// Environment variable that holds the API key.
     #[arg(long, value_name = "NAME", requires = "url")]
     api_key_env: Option<String>,
+    /// Further field of every request, as the server calls it: repeat_penalty=1.0. May be repeated.
+    #[arg(long, value_name = "NAME=VALUE", requires = "url")]
+    extra: Vec<Extra>,
     /// Language of prompt and sentences: en, fr, es or de.
     #[arg(long, default_value = "en")]
     language: Language,
@@ -471,7 +476,10 @@ impl ServerArgs {
             per_concept: args.per_concept,
             concepts: concepts.clone(),
             seed: Some(args.seed),
-            sampling: Sampling::default(),
+            sampling: Sampling {
+                extra: self.extra.iter().cloned().collect(),
+                ..Sampling::default()
+            },
             seeded: options.seeded,
             max_answers: options.max_answers,
             prompt: PromptOptions {

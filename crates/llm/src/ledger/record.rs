@@ -6,8 +6,8 @@ use std::str::FromStr;
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
-use crate::chat::{ChatAnswer, Message, Role, Sampling};
-use crate::{ChatRequest, Usage};
+use crate::chat::{ChatAnswer, Message, Role};
+use crate::{ChatRequest, Sampling, Usage};
 
 /// Identity of a request: the BLAKE3 hash of model, messages and sampling parameters.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
