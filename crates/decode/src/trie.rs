@@ -30,6 +30,7 @@
 //! give the same bytes.
 
 mod build;
+mod check;
 mod format;
 mod grow;
 mod node;
@@ -157,7 +158,7 @@ impl Trie {
         })
     }
 
-    /// Reads the whole trie (about a gigabyte a second): its checksum, child ranges, order and counts. `path` is what
+    /// Reads the whole trie (some hundred megabytes a second): its checksum, child ranges, order and counts. `path` is what
     /// the error will name.
     ///
     /// # Errors

@@ -57,8 +57,9 @@ use bytemuck::{Pod, Zeroable};
 use memmap2::Mmap;
 use syncabel_kb::Digest;
 
-use super::grow::{FAR, Parts};
-use super::node::{NO_TOKEN, Node, WIDE, Wide};
+use super::check::Structure;
+use super::grow::Parts;
+use super::node::{Node, WIDE, Wide};
 use crate::Error;
 
 /// First bytes of every trie file.
@@ -240,7 +241,9 @@ impl Image {
     /// Reads everything: the checksum of the body, and what the walk relies on.
     pub(super) fn verify(&self, path: &Path) -> Result<(), Error> {
         self.check_body(path)?;
-        self.check_structure().map_err(|what| corrupt(path, &what))
+        Structure::of(self)
+            .check()
+            .map_err(|what| corrupt(path, &what))
     }
 
     pub(super) fn write(&self, path: &Path) -> Result<(), Error> {
@@ -326,11 +329,11 @@ impl Image {
         }
     }
 
-    fn wide(&self) -> &[Wide] {
+    pub(super) fn wide(&self) -> &[Wide] {
         bytemuck::cast_slice(&self.bytes()[self.parts[WIDE_NODE].clone()])
     }
 
-    fn bucket_starts(&self) -> &[u32] {
+    pub(super) fn bucket_starts(&self) -> &[u32] {
         self.words(BUCKET_START)
     }
 
@@ -421,112 +424,6 @@ impl Image {
         let head_bytes = HEADER_BYTES + self.header.parts as usize * ENTRY_BYTES;
         if body_digest(&self.bytes()[head_bytes..]) != self.header.body_digest {
             return Err(corrupt(path, "the checksum of its body is wrong"));
-        }
-        Ok(())
-    }
-
-    /// What the walk relies on beyond the checksum: a file with a right checksum may still be made by something else.
-    fn check_structure(&self) -> Result<(), String> {
-        let nodes = self.header.nodes as usize;
-        let groups = self.header.groups as usize;
-        if groups > nodes {
-            return Err(format!("it has {groups} groups and only {nodes} nodes"));
-        }
-        // The order of the nodes says where the children of each of them have to begin.
-        let mut next = groups;
-        let mut open = vec![0..groups];
-        while let Some(brothers) = open.last_mut() {
-            let Some(node) = brothers.next() else {
-                open.pop();
-                continue;
-            };
-            self.check_node(node, next)?;
-            let children = self.children(node);
-            next += children.len();
-            open.push(children);
-        }
-        if next != nodes {
-            return Err(format!("only {next} of its {nodes} nodes lie below a root"));
-        }
-        self.check_terminals()
-    }
-
-    /// A node whose children, if it has any, must have the numbers from `next` on.
-    fn check_node(&self, node: usize, next: usize) -> Result<(), String> {
-        let nodes = self.nodes();
-        let (record, children) = (nodes[node], self.children(node));
-        let is_right = if record.children() == 0 {
-            record.link() == 0
-        } else {
-            !children.is_empty() && children.start == next
-        };
-        if !is_right {
-            return Err(format!("node {node} has its children where they cannot be"));
-        }
-        let is_root = node < self.header.groups as usize;
-        if is_root != (record.token() == NO_TOKEN) {
-            return Err(format!("node {node} has the token of another kind of node"));
-        }
-        if !nodes[children.clone()].is_sorted_by(|a, b| a.token() < b.token()) {
-            return Err(format!(
-                "the children of node {node} are not in ascending order of their tokens"
-            ));
-        }
-        if record.children() == WIDE
-            && !self.is_sorted_into_buckets(record.link(), &nodes[children.clone()])
-        {
-            return Err(format!(
-                "the children of node {node} are not where they are looked for"
-            ));
-        }
-        let mut shortest = if record.is_terminal() { 0 } else { FAR };
-        let mut longest = 0;
-        for child in children {
-            shortest = shortest.min(self.shortest()[child].saturating_add(1));
-            longest = longest.max(self.longest()[child].saturating_add(1));
-        }
-        if (shortest, longest) != (self.shortest()[node], self.longest()[node]) {
-            return Err(format!("node {node} is wrong about the names below it"));
-        }
-        Ok(())
-    }
-
-    fn is_sorted_into_buckets(&self, place: u32, children: &[Node]) -> bool {
-        let Some(wide) = self.wide().get(place as usize) else {
-            return false;
-        };
-        let first = wide.starts as usize;
-        let starts = self
-            .bucket_starts()
-            .get(first..=first + wide.buckets as usize);
-        let Some(starts @ [0, .., end]) = starts else {
-            return false;
-        };
-        let holds = |(bucket, ends): (usize, &[u32])| {
-            let held = children.get(ends[0] as usize..ends[1] as usize);
-            let is_here =
-                |child: &Node| child.token().checked_shr(wide.shift) == Some(bucket as u32);
-            held.is_some_and(|held| held.iter().all(is_here))
-        };
-        *end as usize == children.len() && starts.windows(2).enumerate().all(holds)
-    }
-
-    fn check_terminals(&self) -> Result<(), String> {
-        let mut before = 0;
-        let words = self.terminal_bits().iter().zip(self.terminal_rank());
-        for (nodes, (&word, &rank)) in self.nodes().chunks(64).zip(words) {
-            let agrees =
-                |(place, node): (usize, &Node)| node.is_terminal() == (word >> place & 1 == 1);
-            if rank != before || !nodes.iter().enumerate().all(agrees) {
-                return Err("its counts of names do not agree with its nodes".into());
-            }
-            before += word.count_ones();
-        }
-        if before != self.header.terminals {
-            return Err(format!(
-                "it has {before} terminal nodes and states {}",
-                self.header.terminals
-            ));
         }
         Ok(())
     }
