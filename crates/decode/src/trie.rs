@@ -23,8 +23,8 @@
 //! Beside this, two bytes a node look ahead, so that a search need not: how far the nearest and the farthest end of a name are
 //! (the bounds of a best-first search under length normalisation).
 //!
-//! **Cost.** 10 bytes a node, a fifth of a byte for bits and counts, and 8 bytes a name. MEDIC (76 thousand names in 308
-//! thousand nodes) takes 3.7 MB; names of UMLS size are measured by the bench `trie_umls`. [`Trie::open`] maps the file and
+//! **Cost.** 10 bytes a node, a fifth of a byte for bits and counts, and 8 bytes a name. MEDIC (76 thousand names in 314
+//! thousand nodes) takes 3.8 MB; names of UMLS size are measured by the bench `trie_umls`. [`Trie::open`] maps the file and
 //! reads its head, whatever the size. Building sorts the token sequences in parallel and turns stretches of them into
 //! nodes in parallel: no recursion, and no hash map whose order could leak into the file. The same names and tokenizer
 //! give the same bytes.
