@@ -15,6 +15,7 @@
 //! | `strategy` | `beam`, `best_first` |
 //! | `scoring` | `full`, `local` |
 //! | `penalty` | exponent of the length; 1 for beam, 0 for best_first |
+//! | `within` | with best_first: nats below the most probable name; all names where left out |
 //! | `beams` | 5 |
 //! | `batch` | 16; mentions open at once |
 //! | `max_new_tokens` | 64 |
@@ -151,6 +152,7 @@ fn settings_of(pairs: &[String]) -> Result<Settings, Failure> {
             ("scoring", "full") => search.scoring = Scoring::Full,
             ("scoring", "local") => search.scoring = Scoring::Local,
             ("penalty", _) => search.length_penalty = value.parse()?,
+            ("within", _) => search.within = Some(value.parse()?),
             ("beams", _) => search.beams = value.parse()?,
             ("max_new_tokens", _) => search.max_new_tokens = value.parse()?,
             ("batch", _) => settings.batch = value.parse::<usize>()?.max(1),

@@ -8,7 +8,7 @@
 //! | `Candidates` | every answer of the search (with [`Lexical`] also the nearest names), best first (with [`Lexical`] by the sum that ranks, not by the score shown); names of one concept stay apart; score = `exp` of the answer's length-normalised log-probability, `(p_1 ... p_n)^(1/n)` |
 //! | `Prediction_beam_score` | the score of the best candidate |
 //! | `Prediction_score` | `exp` of the mean log-probability of the best answer's tokens without end and separators |
-//! | `Margin` | lead of the predicted concept over the next one in nats, by what [`ConceptRule`] compares, so never negative; empty when every candidate has the same code |
+//! | `Margin` | lead of the predicted concept over the next one in nats, by what [`ConceptRule`] compares, so never negative; empty when every candidate has the same code (with [`SearchOptions::within`]: no other concept is within reach) |
 //! | `Probability` | that the predicted concept is right, by a [`Calibration`] fitted on held-out data; empty without one |
 
 mod calibration;

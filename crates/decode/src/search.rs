@@ -21,12 +21,14 @@
 //!
 //! # Best-first search
 //! [`Strategy::BestFirst`] finds the K names with the highest scores, proven: see the module `best_first` for the bound.
-//! With a trained model it lets the model read a fraction of what five beams read.
+//! With a trained model and no length penalty it lets the model read a fraction of what five beams read. With a length
+//! penalty a proof takes many times as long; [`SearchOptions::within`] ranks by it among the most probable names alone.
 //!
 //! # Models
 //! [`search`] runs over a [`PoolModel`]: many mentions in one stream of passes, forced tokens in one pass, the tokens asked
 //! for scored without a logit vector in between. [`beam_search`] runs the same beams over a [`StepModel`], one token a pass.
 
+mod answers;
 mod beam;
 mod best_first;
 mod path;
@@ -127,8 +129,13 @@ pub struct SearchOptions {
     /// Longest answer in tokens, the end of sequence included.
     pub max_new_tokens: usize,
     /// Exponent of the length by which a finished sum is divided: 0 ranks by probability, 1 by the mean per token. The
-    /// bound of a best-first search is tight at 0; at 1 it reads several times as much.
+    /// bound of a best-first search is tight at 0; at 1 it reads many times as much, unless [`SearchOptions::within`] says where
+    /// to stop.
     pub length_penalty: f32,
+    /// With [`Strategy::BestFirst`]: answers are names whose summed log-probability is at most so many nats below that of the most
+    /// probable name, at most `beams` of them, the best by score. Every such name is known when a search ends, so the answers are
+    /// exact; 0 leaves the most probable name. `None`: all names of the group may be answers.
+    pub within: Option<f32>,
     /// When a mention has enough answers.
     pub early_stopping: EarlyStopping,
     /// Most names in one answer when several are allowed: where a name may end, the separator may follow, and behind it
@@ -158,6 +165,7 @@ impl Default for SearchOptions {
             beams: 5,
             max_new_tokens: 128,
             length_penalty: 1.0,
+            within: None,
             early_stopping: EarlyStopping::default(),
             multi_answer: None,
         }
@@ -336,6 +344,19 @@ impl<'a> Rules<'a> {
 const MOST_BEAMS: usize = 1 << 16;
 
 impl SearchOptions {
+    /// Why [`SearchOptions::within`] cannot work with the other options, if so.
+    pub fn within_defect(&self) -> Option<&'static str> {
+        match self.within? {
+            _ if self.strategy != Strategy::BestFirst => {
+                Some("is for best-first search only: beams stop by their own rule; leave it out")
+            }
+            nats if !(nats.is_finite() && nats >= 0.0) => {
+                Some("must be a number of nats, 0 or more")
+            }
+            _ => None,
+        }
+    }
+
     fn check(&self, constraint: Constraint<'_>) -> Result<(), Error> {
         let refuse = |key, reason| Err(Error::Option { key, reason });
         if matches!(constraint, Constraint::Free) {
@@ -360,6 +381,9 @@ impl SearchOptions {
         }
         if !self.length_penalty.is_finite() {
             return refuse("length_penalty", "must be a finite number");
+        }
+        if let Some(defect) = self.within_defect() {
+            return refuse("within", defect);
         }
         if self.multi_answer == Some(0) {
             return refuse(

@@ -4,43 +4,50 @@
 //! mention's semantic group. The trie answers, for a state that the search carries along, *which tokens may come
 //! next* and *does a name end here, and whose is it*, without ever starting again from the root.
 //!
-//! **Layout.** Nodes are numbered level by level (all roots, then all their children, ...), and the children of one
-//! node follow each other in ascending token order. Two arrays then say everything about the shape:
+//! **Layout.** A node is one number of 64 bits that holds its token, the number of its first child, how many children it has
+//! and whether a name may end in it. Brothers lie side by side, ascending by token, and behind them comes everything
+//! below the first of them, then everything below the second, and so on:
 //!
 //! ```text
-//! token[n]                              the token on the edge into node n
-//! child_start[n] .. child_start[n + 1]  the children of node n, as node numbers
+//!              root
+//!           a        b               nodes      root | a b | c d | e | f | g
+//!         c   d      g                                       below a:  c d, e, f
+//!         e   f                                              below b:  g
 //! ```
 //!
-//! so that the allowed tokens of a node are one slice of `token`, ready to be compared or copied to a device. That a
-//! name ends in a node is one bit; names and concepts are kept only for those nodes, found by counting bits. The end
-//! of sequence is not a node: where the bit is set, it is allowed.
+//! The node that a step finds says where the next step has to look, so a step waits for memory once; and as a small subtree is
+//! a short stretch, and a run without choices a run of numbers, most steps do not wait at all: what they read lies in
+//! the line of cache that the step before brought. Names and concepts are kept only for nodes in which a name ends, found
+//! by counting bits when they are asked for. The end of sequence is not a node.
 //!
-//! Three bytes a node look ahead, so that a search need not: how far the nearest and the farthest end of a name are
-//! (the bounds of a best-first search under length normalisation), how many tokens follow without a choice (one
-//! forward pass reads them all), and whether everything below denotes one concept.
+//! Beside this, two bytes a node look ahead, so that a search need not: how far the nearest and the farthest end of a name are
+//! (the bounds of a best-first search under length normalisation).
 //!
-//! **Cost.** 9 bytes a node (11 where tokens need 32 bits), a fifth of a byte for bits and counts, and 8 bytes a name.
-//! MEDIC (76 thousand names in 314 thousand nodes) takes 3.5 MB; names of UMLS size are measured by the bench
-//! `trie_umls`. [`Trie::open`] maps the file and reads its head, whatever the size. Building sorts the token sequences
-//! in parallel and walks them once level by level: no recursion, and no hash map whose order could leak into the file.
-//! The same names and tokenizer give the same bytes.
+//! **Cost.** 10 bytes a node, a fifth of a byte for bits and counts, and 8 bytes a name. MEDIC (76 thousand names in 314
+//! thousand nodes) takes 3.8 MB; names of UMLS size are measured by the bench `trie_umls`. [`Trie::open`] maps the file and
+//! reads its head, whatever the size. Building sorts the token sequences in parallel and turns stretches of them into
+//! nodes in parallel: no recursion, and no hash map whose order could leak into the file. The same names and tokenizer
+//! give the same bytes.
 
 mod build;
+mod check;
 mod format;
+mod grow;
+mod node;
 mod stats;
 
+use std::ops::Range;
 use std::path::Path;
 
 use syncabel_kb::{ConceptId, Digest, GroupId, Kb, NameId};
-use syncabel_kernels::prefetch;
 
 pub use build::NameEntry;
 pub use format::{FORMAT_VERSION, MAGIC};
 pub use stats::{DepthStats, PartStats, TrieStats};
 
 use crate::Error;
-use format::{Image, Tokens};
+use format::Image;
+use node::Node;
 
 /// A state of the walk through a [`Trie`]; carried by the search from step to step.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -58,7 +65,7 @@ pub struct Terminal {
 /// The continuations of a node: tokens in ascending order, and the nodes they lead to.
 #[derive(Clone, Copy, Debug)]
 pub struct Children<'t> {
-    tokens: Tokens<'t>,
+    nodes: &'t [Node],
     first: u32,
 }
 
@@ -151,7 +158,7 @@ impl Trie {
         })
     }
 
-    /// Reads the whole trie (about a gigabyte a second): its checksum, child ranges, order and counts. `path` is what
+    /// Reads the whole trie (some hundred megabytes a second): its checksum, child ranges, order and counts. `path` is what
     /// the error will name.
     ///
     /// # Errors
@@ -188,35 +195,45 @@ impl Trie {
 
     /// The tokens that continue a name after `node`, ascending, and where they lead. Empty after the last token.
     pub fn children(&self, node: NodeId) -> Children<'_> {
-        let starts = self.image.child_start();
-        let n = node.0 as usize;
-        let range = match (starts.get(n), starts.get(n + 1)) {
-            (Some(&start), Some(&end)) => start as usize..end as usize,
-            _ => 0..0,
-        };
+        self.children_in(self.image.children(node.0 as usize))
+    }
+
+    fn children_in(&self, range: Range<usize>) -> Children<'_> {
         Children {
             first: range.start as u32,
-            tokens: self.image.tokens().range(range),
+            nodes: self.image.nodes().get(range).unwrap_or(&[]),
         }
     }
 
     /// The node after `token`, if some name of the group goes on with it.
     pub fn child(&self, node: NodeId, token: u32) -> Option<NodeId> {
-        let children = self.children(node);
-        // Where the child's own children begin is looked up next, and lies near this: in a large trie, memory brings it while
-        // the tokens are compared.
-        prefetch(self.image.child_start(), children.first as usize);
-        children.find(token)
+        self.children_in(self.image.children_near(node.0 as usize, token))
+            .find(token)
     }
 
-    /// The name that may end in `node`, so that the end of sequence is allowed there.
+    /// The token that follows `node` without a choice, and the node behind it: its only child, and no name ends in it.
+    pub fn forced(&self, node: NodeId) -> Option<(u32, NodeId)> {
+        let record = self.image.nodes().get(node.0 as usize)?;
+        if record.is_terminal() || record.children() != 1 {
+            return None;
+        }
+        self.children(node).iter().next()
+    }
+
+    /// Whether a name may end in `node`, so that the end of sequence is allowed there; [`Trie::terminal`] says which.
+    pub fn is_terminal(&self, node: NodeId) -> bool {
+        let record = self.image.nodes().get(node.0 as usize);
+        record.is_some_and(|record| record.is_terminal())
+    }
+
+    /// The name that may end in `node`.
     pub fn terminal(&self, node: NodeId) -> Option<Terminal> {
+        if !self.is_terminal(node) {
+            return None;
+        }
         let n = node.0 as usize;
         let word = *self.image.terminal_bits().get(n / 64)?;
         let bit = 1u64 << (n % 64);
-        if word & bit == 0 {
-            return None;
-        }
         let before = *self.image.terminal_rank().get(n / 64)? as usize;
         let rank = before + (word & (bit - 1)).count_ones() as usize;
         Some(Terminal {
@@ -271,20 +288,20 @@ impl Trie {
     /// Tokens from `node` to the farthest end of a name: never less than there are, and exact up to 254.
     pub fn longest_below(&self, node: NodeId) -> usize {
         match self.ahead(self.image.longest(), node) {
-            build::FAR => self.longest_name_tokens(),
+            grow::FAR => self.longest_name_tokens(),
             exact => exact.into(),
         }
     }
 
     /// Tokens that follow `node` without a choice: one child after the other, each the only one, and no name that
-    /// may end before the last of them. The end of sequence is not counted. Exact up to 126.
+    /// may end before the last of them. The end of sequence is not counted. Walks them; see [`Trie::forced`].
     pub fn forced_below(&self, node: NodeId) -> usize {
-        (self.ahead(self.image.forced(), node) & build::LONGEST_RUN).into()
+        std::iter::successors(self.forced(node), |&(_, child)| self.forced(child)).count()
     }
 
     /// The concept that every name below `node` denotes, if it is one.
     pub fn only_concept_below(&self, node: NodeId) -> Option<ConceptId> {
-        if self.ahead(self.image.forced(), node) & build::ONE_CONCEPT == 0 {
+        if !self.image.nodes().get(node.0 as usize)?.has_one_concept() {
             return None;
         }
         // Every way down ends in a name; take the first one.
@@ -352,14 +369,12 @@ impl std::fmt::Debug for Trie {
 impl<'t> Children<'t> {
     /// The nodes, in the order of their tokens.
     pub fn nodes(&self) -> impl ExactSizeIterator<Item = NodeId> + use<> {
-        (self.first..self.first + self.tokens.len() as u32).map(NodeId)
+        (self.first..self.first + self.nodes.len() as u32).map(NodeId)
     }
 
     /// The allowed tokens, ascending.
     pub fn tokens(&self) -> impl ExactSizeIterator<Item = u32> + use<'t> {
-        let tokens = self.tokens;
-        // Every position is inside, by the range.
-        (0..tokens.len()).map(move |at| tokens.get(at).unwrap_or(build::NO_TOKEN))
+        self.nodes.iter().map(|node| node.token())
     }
 
     /// Tokens and nodes together.
@@ -369,7 +384,7 @@ impl<'t> Children<'t> {
 
     /// Number of continuations.
     pub fn len(&self) -> usize {
-        self.tokens.len()
+        self.nodes.len()
     }
 
     /// Whether no name goes on.
@@ -379,7 +394,10 @@ impl<'t> Children<'t> {
 
     /// The node behind `token`, by binary search.
     pub fn find(&self, token: u32) -> Option<NodeId> {
-        let at = self.tokens.search(token)?;
+        let at = self
+            .nodes
+            .binary_search_by_key(&token, |node| node.token())
+            .ok()?;
         Some(NodeId(self.first + at as u32))
     }
 }

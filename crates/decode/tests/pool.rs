@@ -130,6 +130,39 @@ proptest! {
     }
 
     #[test]
+    fn best_first_within_reach_finds_what_enumeration_finds(
+        groups in proptest::collection::vec(names(), 1..3), beams in 1..8usize, seed in any::<u64>(), scoring in scoring(),
+        length_penalty in penalty(), open in 1..6usize, max_new_tokens in 2..9usize, multi in 1..3usize,
+        within in prop_oneof![Just(0.0f32), 0.0..8.0f32, Just(1e6)]
+    ) {
+        let trie = trie(&groups);
+        // Enumeration is for single answers; of scores renormalised over the trie it knows no separators either.
+        let multi_answer = (multi > 1 && scoring == Scoring::Full).then_some(multi);
+        let options = SearchOptions {
+            strategy: Way::BestFirst, scoring, beams, length_penalty, max_new_tokens, multi_answer, within: Some(within),
+            ..Default::default()
+        };
+        let queries = queries(7, groups.len());
+        let (found, work) =
+            decode(&mut HashPool::new(VOCAB, seed), &queries, Constraint::Guided(&trie), &options, open);
+        prop_assert_eq!(work.unproven, 0);
+        for (query, found) in queries.iter().zip(&found) {
+            let one: Vec<Vec<u32>> = groups[usize::from(query.groups[0].0)].iter().map(|name| letters(name)).collect();
+            let two = one.iter().flat_map(|left| one.iter().map(move |right| [left, &[1][..], right].concat()));
+            let two: Vec<Vec<u32>> = if multi_answer.is_some() { two.collect() } else { Vec::new() };
+            let all = enumerated(seed, query, &trie, one.iter().cloned().chain(two), &options);
+            let sum = |(score, tokens): &(f64, Vec<u32>)| score * (tokens.len() as f64).powf(f64::from(length_penalty));
+            let highest = all.iter().map(sum).fold(f64::NEG_INFINITY, f64::max);
+            // Where the last digits decide, single and double precision may differ.
+            let behind = |answer: &(f64, Vec<u32>)| highest - sum(answer) - f64::from(within);
+            let best = |answer: &(f64, Vec<u32>)| sum(answer) == highest;
+            prop_assume!(all.iter().all(|answer| best(answer) || behind(answer).abs() > 1e-4));
+            let members: Vec<_> = all.iter().filter(|answer| best(answer) || behind(answer) < 0.0).cloned().collect();
+            assert_best(found, &members, beams);
+        }
+    }
+
+    #[test]
     fn best_first_finds_the_best_of_several_names(
         names in proptest::collection::btree_set("[a-f]{1,3}", 1..5), seed in any::<u64>(), limit in 1..4usize,
         beams in 1..6usize, length_penalty in penalty()
@@ -308,14 +341,7 @@ fn forced_tokens_are_read_in_one_pass_and_what_is_certain_in_none() {
 
 #[test]
 fn a_sure_model_is_asked_little() {
-    let names: Vec<String> = (0..6u32.pow(4))
-        .map(|i| {
-            (0..4)
-                .map(|d| char::from(b'a' + (i / 6u32.pow(d) % 6) as u8))
-                .collect()
-        })
-        .collect();
-    let trie = trie(std::slice::from_ref(&names));
+    let trie = trie(&[four_letters()]);
     let mut model = HashPool::new(VOCAB, 5);
     model.model.spread = 40.0;
     let options = |strategy, beams| SearchOptions {
@@ -335,6 +361,75 @@ fn a_sure_model_is_asked_little() {
     for (best, five) in best.iter().zip(&five) {
         assert!(best[0].score >= five[0].score - 1e-6);
     }
+}
+
+#[test]
+fn reach_costs_nothing_where_the_model_is_sure_and_more_the_farther_it_goes() {
+    let trie = trie(&[four_letters()]);
+    let mut model = HashPool::new(VOCAB, 5);
+    model.model.spread = 12.0;
+    let mut run = |within, length_penalty, beams| {
+        let options = SearchOptions {
+            strategy: Way::BestFirst,
+            beams,
+            length_penalty,
+            within,
+            ..Default::default()
+        };
+        let guided = Constraint::Guided(&trie);
+        let (found, work) = decode(&mut model, &queries(32, 1), guided, &options, 32);
+        assert_eq!(work.unproven, 0);
+        (work.rows, found)
+    };
+    // Nothing else is within reach of the most probable name, so the length penalty is asked in vain.
+    let (proof, best) = run(None, 0.0, 1);
+    let (same, alone) = run(Some(0.0), 1.0, 5);
+    assert_eq!(proof, same);
+    for (best, alone) in best.iter().zip(&alone) {
+        assert_eq!(alone.len(), 1);
+        assert_eq!(best[0].tokens, alone[0].tokens);
+    }
+    let reached = [0.0, 1.0, 3.0, 9.0].map(|within| run(Some(within), 1.0, 5).0);
+    assert!(
+        reached.is_sorted() && reached[3] > reached[0],
+        "{reached:?}"
+    );
+}
+
+#[test]
+fn a_search_that_reads_too_much_says_that_nothing_is_proved() {
+    let five = (0..6u32.pow(5)).map(|i| spell(i, 5)).collect();
+    let trie = trie(&[five]);
+    let mut model = HashPool::new(VOCAB, 1);
+    model.model.spread = 0.0;
+    for (within, unproven) in [(Some(1e6), 2), (None, 2)] {
+        let options = SearchOptions {
+            strategy: Way::BestFirst,
+            beams: 8000,
+            length_penalty: 1.0,
+            within,
+            ..Default::default()
+        };
+        let guided = Constraint::Guided(&trie);
+        let (found, work) = decode(&mut model, &queries(2, 1), guided, &options, 1);
+        assert_eq!(work.unproven, unproven);
+        assert!(
+            found
+                .iter()
+                .all(|found| !found.is_empty() && found.len() < 7776)
+        );
+    }
+}
+
+fn four_letters() -> Vec<String> {
+    (0..6u32.pow(4)).map(|i| spell(i, 4)).collect()
+}
+
+/// The digits of a number in base 6, as letters.
+fn spell(number: u32, digits: u32) -> String {
+    (0..digits)
+        .map(|d| char::from(b'a' + (number / 6u32.pow(d) % 6) as u8))
+        .collect()
 }
 
 #[test]
@@ -384,6 +479,18 @@ fn what_cannot_be_searched_is_refused() {
         .unwrap_err()
     };
     let one = [Query::new(vec![1], GROUP)];
+    let beams_within = SearchOptions {
+        within: Some(1.0),
+        ..Default::default()
+    };
+    let endless = SearchOptions {
+        within: Some(f32::INFINITY),
+        ..best_first.clone()
+    };
+    for options in [&beams_within, &endless] {
+        let error = refused(Constraint::Guided(&trie), options, &one);
+        assert!(error.to_string().contains("within"), "{error}");
+    }
     for (options, key) in [(&best_first, "strategy"), (&local, "scoring")] {
         assert!(
             refused(Constraint::Free, options, &one)

@@ -234,44 +234,174 @@ fn open_and_verify(path: &std::path::Path) -> Result<Trie, Error> {
 
 #[test]
 fn a_file_of_an_older_version_is_refused_with_the_way_out() {
-    let path = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/data/version_1.trie");
-    let error = Trie::open_any(&path).unwrap_err();
-    assert!(
-        matches!(
-            error,
-            Error::Version {
-                found: 1,
-                expected: 2,
-                ..
-            }
-        ),
-        "{error}"
-    );
-    assert!(
-        error.to_string().contains("build the trie again"),
-        "{error}"
-    );
+    for version in 1..FORMAT_VERSION {
+        let file = format!("tests/data/version_{version}.trie");
+        let path = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join(file);
+        let error = Trie::open_any(&path).unwrap_err();
+        let Error::Version {
+            found, expected, ..
+        } = error
+        else {
+            panic!("{error}")
+        };
+        assert_eq!((found, expected), (version, FORMAT_VERSION));
+        assert!(
+            error.to_string().contains("build the trie again"),
+            "{error}"
+        );
+    }
 }
 
 #[test]
-fn tokens_of_a_large_vocabulary_need_32_bits() {
+fn tokens_take_24_bits_and_larger_ones_are_refused() {
     let digest = Digest::of_bytes(b"test");
     let names = [strings(&["ab", "abc", "ad", "z"])];
-    for offset in [0, 65_000, 65_531, 65_532, 65_535, 128_000, u32::MAX - 40] {
+    let build = |offset: u32| {
         let shifted = |text: &str| letters(text).iter().map(|t| t + offset).collect();
-        let trie = Trie::from_names(&entries(&names), &shifted, 1, digest, digest).unwrap();
+        Trie::from_names(&entries(&names), &shifted, 1, digest, digest)
+    };
+    let z = letters("z")[0];
+    for offset in [0, 65_000, 65_531, 65_535, 128_000, (1 << 24) - 2 - z] {
+        let trie = build(offset).unwrap();
         for name in &names[0] {
-            assert!(
-                trie.lookup(GROUP, &shifted(name)).is_some(),
-                "{name} + {offset}"
-            );
+            let tokens: Vec<u32> = letters(name).iter().map(|t| t + offset).collect();
+            assert!(trie.lookup(GROUP, &tokens).is_some(), "{name} + {offset}");
         }
-        let wide = offset + 27 >= 65_535;
-        assert_eq!(
-            trie.stats().parts[0].bytes,
-            trie.node_count() as u64 * if wide { 4 } else { 2 }
+        for stranger in [offset, (1 << 24) - 1, (1 << 24) + offset + 2, u32::MAX] {
+            assert!(trie.lookup(GROUP, &[stranger]).is_none());
+        }
+    }
+    for offset in [(1 << 24) - 1 - z, 1 << 24, u32::MAX - 40] {
+        let error = build(offset).unwrap_err();
+        assert!(
+            matches!(
+                error,
+                Error::TooLarge {
+                    what: "token ids",
+                    ..
+                }
+            ),
+            "{error}"
         );
-        assert!(trie.lookup(GROUP, &[offset]).is_none());
+    }
+}
+
+/// Names of one or two tokens, all of them below one root.
+fn wide(firsts: &BTreeSet<u32>, seconds: &BTreeSet<u32>) -> (Trie, BTreeSet<Vec<u32>>) {
+    let digest = Digest::of_bytes(b"test");
+    let top = *firsts.first().unwrap();
+    let ones = firsts.iter().map(|&token| vec![token]);
+    let twos = seconds.iter().map(|&token| vec![top, token]);
+    let names: BTreeSet<Vec<u32>> = ones.chain(twos).collect();
+    let texts: Vec<String> = names
+        .iter()
+        .map(|tokens| {
+            tokens
+                .iter()
+                .map(u32::to_string)
+                .collect::<Vec<_>>()
+                .join(",")
+        })
+        .collect();
+    let numbers = |text: &str| {
+        text[1..]
+            .split(',')
+            .map(|token| token.parse().unwrap())
+            .collect()
+    };
+    let trie = Trie::from_names(&entries(&[texts]), &numbers, 0, digest, digest).unwrap();
+    (trie, names)
+}
+
+fn tokens(most: u32, count: std::ops::Range<usize>) -> impl Strategy<Value = BTreeSet<u32>> {
+    proptest::collection::btree_set(1..most, count)
+}
+
+proptest! {
+    #[test]
+    fn nodes_with_many_children_find_them_all_and_no_others(
+        firsts in prop_oneof![tokens(400, 1..200), tokens((1 << 24) - 1, 1..200)],
+        seconds in prop_oneof![tokens(80, 0..70), tokens(130_000, 0..200)],
+        strangers in tokens(u32::MAX, 0..50)
+    ) {
+        let (trie, names) = wide(&firsts, &seconds);
+        prop_assert_eq!(spelled(&trie, GROUP).into_keys().collect::<BTreeSet<_>>(), names);
+        let root = trie.root(GROUP).unwrap();
+        let top = trie.child(root, *firsts.first().unwrap()).unwrap();
+        for &near in firsts.iter().chain(&seconds).chain(&strangers) {
+            for token in [near.wrapping_sub(1), near, near.saturating_add(1)] {
+                prop_assert_eq!(trie.child(root, token).is_some(), firsts.contains(&token));
+                prop_assert_eq!(trie.child(top, token).is_some(), seconds.contains(&token));
+            }
+        }
+        let dir = tempfile::tempdir().unwrap();
+        prop_assert!(trie.verify(dir.path()).is_ok());
+    }
+}
+
+/// Makes the checksums of a changed file right again, by the layout that `trie::format` documents.
+fn seal(bytes: &mut [u8]) {
+    let parts = u32::from_le_bytes(bytes[160..164].try_into().unwrap()) as usize;
+    let head = 192 + 24 * parts;
+    let body = blake3::hash(&bytes[head..]);
+    bytes[80..112].copy_from_slice(body.as_bytes());
+    bytes[112..144].fill(0);
+    let digest = blake3::hash(&bytes[..head]);
+    bytes[112..144].copy_from_slice(digest.as_bytes());
+}
+
+#[test]
+fn a_file_with_right_checksums_and_wrong_structure_is_an_error() {
+    let firsts: BTreeSet<u32> = (0..70).map(|i| 1 + 3 * i).collect();
+    let (trie, _) = wide(&firsts, &BTreeSet::from([4, 9]));
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("names.trie");
+    let parts = trie.stats().parts;
+    // Bytes of an element that say something about the structure. Another token may be as good as the one that was there.
+    let checked = [
+        ("node", 8, &[0, 1, 2, 3, 7][..]),
+        ("wide", 4, &[0, 1, 2, 3]),
+        ("bucket start", 4, &[0, 1, 2, 3]),
+        ("terminal bits", 8, &[0, 1, 2, 3, 4, 5, 6, 7]),
+        ("terminal rank", 4, &[0, 1, 2, 3]),
+        ("shortest", 1, &[0]),
+        ("longest", 1, &[0]),
+    ];
+    let mut at = 192 + 24 * (parts.len() - 1);
+    let mut changed = 0;
+    for part in &parts[..parts.len() - 1] {
+        at = at.next_multiple_of(64);
+        let (_, width, places) = checked
+            .iter()
+            .find(|checked| checked.0 == part.name)
+            .unwrap_or(&("", 1, &[]));
+        for byte in (0..part.bytes as usize).filter(|byte| places.contains(&(byte % width))) {
+            let mut bytes = trie.as_bytes().to_vec();
+            bytes[at + byte] ^= 0x10;
+            seal(&mut bytes);
+            std::fs::write(&path, bytes).unwrap();
+            let damaged = Trie::open_any(&path).unwrap();
+            walk_everywhere(&damaged);
+            let error = damaged.verify(&path).unwrap_err();
+            assert!(
+                !error.to_string().contains("checksum"),
+                "byte {byte} of {}: {error}",
+                part.name
+            );
+            changed += 1;
+        }
+        at += part.bytes as usize;
+    }
+    assert!(changed > 600, "{changed}");
+}
+
+/// Asks every node everything: answers may be wrong, but there is no panic and no walk without end.
+fn walk_everywhere(trie: &Trie) {
+    for node in (0..trie.node_count() as u32 + 2).map(NodeId) {
+        let _ = (trie.terminal(node), trie.children(node).iter().count());
+        let _ = (trie.child(node, 2), trie.child(node, u32::MAX));
+        let _ = (trie.only_concept_below(node), trie.forced_below(node));
+        let _ = (trie.shortest_below(node), trie.longest_below(node));
     }
 }
 
@@ -303,16 +433,7 @@ fn a_changed_byte_anywhere_is_an_error() {
         std::fs::write(&path, bytes).unwrap();
         if let Ok(damaged) = Trie::open_any(&path) {
             // Whoever does not ask gets wrong names, never a panic or a walk without end.
-            for node in 0..damaged.node_count() as u32 + 2 {
-                let _ = (
-                    damaged.terminal(NodeId(node)),
-                    damaged.children(NodeId(node)).iter().count(),
-                );
-                let _ = (
-                    damaged.child(NodeId(node), 2),
-                    damaged.only_concept_below(NodeId(node)),
-                );
-            }
+            walk_everywhere(&damaged);
         }
         kinds.insert(match open_and_verify(&path).unwrap_err() {
             Error::NotATrie { .. } => "magic",

@@ -390,8 +390,11 @@ pub struct LinkConfig {
     /// What a token costs: `full`, among all tokens (the paper's), or `local`, among those that the trie allows.
     pub scoring: Scoring,
     /// Exponent of the length by which an answer's log-probability is divided; where left out 1 for `beam` (the paper's)
-    /// and 0 for `best_first`.
+    /// and for `best_first` with `within`, else 0.
     pub length_penalty: Option<f32>,
+    /// With `best_first`: answers are the best names by score of those whose log-probability is at most so many nats below
+    /// that of the most probable name. Left out: of all names.
+    pub within: Option<f32>,
     /// How names decide about concepts: `best_name` or `summed_names`.
     pub concepts: ConceptRule,
     /// The names nearest to a mention by TF-IDF (`names`, 5 where left out) become answers too, and answers are ranked by the
@@ -432,6 +435,7 @@ impl Default for LinkConfig {
             strategy: Strategy::default(),
             scoring: Scoring::default(),
             length_penalty: None,
+            within: None,
             concepts: ConceptRule::default(),
             lexical: None,
             precision: LinkPrecision::default(),
@@ -442,14 +446,15 @@ impl Default for LinkConfig {
 impl LinkConfig {
     /// The options of the linker.
     pub fn options(&self) -> LinkOptions {
-        let usual = match self.strategy {
-            Strategy::Beam => 1.0,
-            Strategy::BestFirst => 0.0,
+        let usual = match (self.strategy, self.within) {
+            (Strategy::BestFirst, None) => 0.0,
+            (Strategy::Beam, _) | (Strategy::BestFirst, Some(_)) => 1.0,
         };
         let search = SearchOptions {
             strategy: self.strategy,
             scoring: self.scoring,
             length_penalty: self.length_penalty.unwrap_or(usual),
+            within: self.within,
             beams: self.beams,
             max_new_tokens: self.max_new_tokens,
             multi_answer: (self.max_answers > 1).then_some(self.max_answers),

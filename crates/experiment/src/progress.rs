@@ -28,7 +28,7 @@ pub fn warn_of_unproven(work: Work) {
     if unproven > 0 {
         tracing::warn!(
             "{unproven} mentions: best-first search stopped at its limit of tokens, so their names are not proved to be \
-             the best; fewer beams or beam search need less work"
+             the best; fewer beams, a smaller reach (within) or beam search need less work"
         );
     }
 }

@@ -34,7 +34,8 @@ const LOG_EVERY: Duration = Duration::from_secs(30);
 /// Name of the file with the ranks in a stage's folder.
 pub const RANKS: &str = "ranks.jsonl";
 
-/// How the filter links: as the experiment does, but always guided, with one concept an answer and at least `top_k` answers.
+/// How the filter links: as the experiment does, but always guided, with one concept an answer and room for `top_k` answers
+/// (`link.within` may leave fewer: what is out of its reach has no rank).
 pub fn link_config(link: &LinkConfig, top_k: usize) -> LinkConfig {
     LinkConfig {
         guided: true,

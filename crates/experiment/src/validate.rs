@@ -260,6 +260,8 @@ fn link(config: &Experiment) -> Check {
         "link.length_penalty",
         "must be a finite number",
     )?;
+    let defect = link.options().search.within_defect();
+    ensure(defect.is_none(), "link.within", defect.unwrap_or_default())?;
     if link.strategy == Search::BestFirst {
         ensure(
             link.guided,

@@ -312,6 +312,14 @@ fn numbers_that_make_no_sense_are_refused_before_any_work() {
             "e.yaml:6: key `link.strategy`: `best_first` needs the trie",
         ),
         (
+            "link: {within: 2}",
+            "e.yaml:6: key `link.within`: is for best-first search only",
+        ),
+        (
+            "link: {strategy: best_first, within: -1}",
+            "e.yaml:6: key `link.within`: must be a number of nats",
+        ),
+        (
             "eval: {bootstrap: {replicates: 0}}",
             "e.yaml:6: key `eval.bootstrap.replicates`",
         ),

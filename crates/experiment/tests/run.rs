@@ -440,6 +440,7 @@ fn linking_in_every_form(sandbox: &Sandbox, checkpoint: &str) {
     let beam: Vec<String> = lines.lines().map(code).collect();
     for more in [
         &["--search", "best-first"][..],
+        &["--search", "best-first", "--within", "0"],
         &[
             "--search",
             "best-first",
@@ -476,6 +477,7 @@ fn linking_in_every_form(sandbox: &Sandbox, checkpoint: &str) {
     link(&["marked.txt", "--format", "marked"]).refused(&["marked.txt:1", "[mention]{group}"]);
     link(&["-"]).refused(&["--format"]);
     link(&["test.jsonl", "--free", "--search", "best-first"]).refused(&["strategy", "beam"]);
+    link(&["test.jsonl", "--within", "2"]).refused(&["--within", "best-first"]);
 
     let report = sandbox
         .run(&["calibrate", "linked.tsv", "--out", "calibration.json"])

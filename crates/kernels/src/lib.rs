@@ -37,10 +37,8 @@ pub mod bf16;
 mod matmul;
 pub mod packed;
 mod pages;
-mod prefetch;
 pub mod rows;
 pub mod simd;
 pub mod team;
 
 pub use matmul::{Matrix, Write, matmul, small_matmul};
-pub use prefetch::prefetch;

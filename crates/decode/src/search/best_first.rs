@@ -9,6 +9,16 @@
 //! `s` and `l` more bounds them by `sum / (d + l)^a` for positive `a` (a long name spreads the same sum thinner) and by
 //! `sum / (d + s)^a` for negative `a`.
 //!
+//! That bound is as tight as can be without asking the model: nobody knows that the tokens to come are not certain. A short beginning of
+//! long names therefore has a good bound whatever it says, and with `a` = 1 a search reads many beginnings to refute them.
+//!
+//! **Within reach of the most probable name.** [`super::SearchOptions::within`] keeps the length penalty and the cheap bound. The answers are
+//! the best K by score of those names whose sum is at most `w` nats below the highest sum. The heap is ordered by sums, so the search first
+//! finds the highest sum and ends where the best sum of what is open lies more than `w` below it: this set is complete, and 0 gives
+//! the most probable name (and its equals) alone, infinity the answers of a search without `w`. As soon as nothing open can have
+//! a higher sum than the best finished name, membership is known, and beginnings whose bound by score is beaten by K
+//! members are dropped as well.
+//!
 //! **Limit.** A mention that has read 8,192 tokens ends with the best names found so far; [`super::Work::unproven`] counts them.
 //!
 //! **Ties.** Names of equal score come in the order of their tokens, whatever the order in which they were found.
@@ -16,6 +26,7 @@
 use std::cmp::Ordering;
 use std::collections::BinaryHeap;
 
+use super::answers::Answers;
 use super::path::{Move, Paths, Place};
 use super::pool::{Run, Scores, State, Wanted};
 use super::{Constraint, Hypothesis, Query, Rules, Scoring};
@@ -26,8 +37,7 @@ pub(super) struct BestFirst<'q> {
     index: usize,
     paths: Paths,
     frontier: BinaryHeap<Beginning>,
-    /// The best K names so far, best first.
-    finished: Vec<Hypothesis>,
+    answers: Answers,
     /// What the model reads now.
     reading: Vec<(Beginning, Run)>,
     started: bool,
@@ -46,6 +56,8 @@ const MOST_ROWS: usize = 8192;
 
 /// A beginning of names whose last token has not been read.
 struct Beginning {
+    /// Greater is read sooner: the bound, or the sum where reach is limited.
+    priority: f64,
     /// No name below scores higher.
     bound: f64,
     number: u64,
@@ -69,7 +81,7 @@ impl<'q> BestFirst<'q> {
             index,
             paths: Paths::default(),
             frontier: BinaryHeap::new(),
-            finished: Vec::new(),
+            answers: Answers::new(rules),
             reading: Vec::new(),
             started: false,
             count: 0,
@@ -98,13 +110,18 @@ impl<'q> BestFirst<'q> {
             });
             return Ok(());
         }
+        let open = self.frontier.peek();
+        let highest = open.map_or(f64::NEG_INFINITY, |best| best.priority);
+        self.answers.settle(highest, rules);
         while self.reading.len() < room {
             let Some(best) = self.frontier.pop() else {
                 break;
             };
-            let beaten = self.is_beaten(best.bound, rules);
-            if beaten || self.rows >= MOST_ROWS {
-                self.unproven = !beaten;
+            if self.answers.exclude(best.sum_log_prob, best.bound, rules) {
+                continue;
+            }
+            if self.rows >= MOST_ROWS {
+                self.unproven = true;
                 self.frontier.clear();
                 break;
             }
@@ -170,9 +187,8 @@ impl<'q> BestFirst<'q> {
         self.unproven
     }
 
-    pub(super) fn into_hypotheses(mut self, rules: &Rules<'_>) -> Vec<Hypothesis> {
-        self.finished.truncate(rules.options.beams);
-        self.finished
+    pub(super) fn into_hypotheses(self, rules: &Rules<'_>) -> Vec<Hypothesis> {
+        self.answers.into_best(rules)
     }
 
     fn wanted(&self, place: Place, trie: &Trie, rules: &Rules<'_>) -> Result<Wanted, Error> {
@@ -180,14 +196,6 @@ impl<'q> BestFirst<'q> {
         Ok(Wanted::Tokens(
             moves.into_iter().map(|(token, _)| token).collect(),
         ))
-    }
-
-    /// Whether K finished names are better than anything with this bound. An equal bound may hide an equal name that
-    /// comes first by its tokens.
-    fn is_beaten(&self, bound: f64, rules: &Rules<'_>) -> bool {
-        self.finished
-            .get(rules.options.beams - 1)
-            .is_some_and(|worst| worst.score > bound)
     }
 
     /// Takes what the model says about the tokens behind a place.
@@ -214,8 +222,13 @@ impl<'q> BestFirst<'q> {
             match way {
                 Move::End => self.finish(last, token, log_prob, sum_log_prob, length + 1, rules),
                 Move::To(place) => {
+                    let bound = bound(sum_log_prob, length + 1, place, trie, rules);
                     let beginning = Beginning {
-                        bound: bound(sum_log_prob, length + 1, place, trie, rules),
+                        priority: match rules.options.within {
+                            Some(_) => sum_log_prob,
+                            None => bound,
+                        },
+                        bound,
                         number: self.count,
                         sum_log_prob,
                         last,
@@ -235,7 +248,8 @@ impl<'q> BestFirst<'q> {
 
     /// Puts a beginning into the heap, or where the rest of it costs nothing, ends it.
     fn remember(&mut self, beginning: Beginning, trie: &Trie, rules: &Rules<'_>) {
-        if self.is_beaten(beginning.bound, rules) {
+        let (sum, bound) = (beginning.sum_log_prob, beginning.bound);
+        if self.answers.exclude(sum, bound, rules) {
             return;
         }
         if rules.options.scoring == Scoring::Local {
@@ -243,8 +257,9 @@ impl<'q> BestFirst<'q> {
             let (forced, place) = beginning.place.forced(trie, room);
             if place.must_end(trie, rules) {
                 let length = beginning.length + forced.len() + 1;
-                let score = beginning.sum_log_prob / rules.length_divisor(length);
-                if length > rules.options.max_new_tokens || self.is_beaten(score, rules) {
+                let score = sum / rules.length_divisor(length);
+                if length > rules.options.max_new_tokens || self.answers.exclude(sum, score, rules)
+                {
                     return;
                 }
                 let mut last = self
@@ -253,8 +268,7 @@ impl<'q> BestFirst<'q> {
                 for token in forced {
                     last = self.paths.add(Some(last), token, 0.0);
                 }
-                let (eos, sum) = (rules.special.eos, beginning.sum_log_prob);
-                self.finish(Some(last), eos, 0.0, sum, length, rules);
+                self.finish(Some(last), rules.special.eos, 0.0, sum, length, rules);
                 return;
             }
         }
@@ -271,24 +285,13 @@ impl<'q> BestFirst<'q> {
         rules: &Rules<'_>,
     ) {
         let score = sum / rules.length_divisor(length);
-        if self.is_beaten(score, rules) {
+        if self.answers.exclude(sum, score, rules) {
             return;
         }
         let last = self.paths.add(last, token, log_prob);
         let name = self.paths.hypothesis(last, sum, score);
-        let position = self
-            .finished
-            .partition_point(|other| before(other, &name) == Ordering::Less);
-        self.finished.insert(position, name);
-        self.finished.truncate(rules.options.beams);
+        self.answers.add(name, rules);
     }
-}
-
-/// Better score first; of equal ones the smaller tokens.
-fn before(a: &Hypothesis, b: &Hypothesis) -> Ordering {
-    b.score
-        .total_cmp(&a.score)
-        .then_with(|| a.tokens.cmp(&b.tokens))
 }
 
 /// The highest score that a name may have which begins with `length` tokens of `sum_log_prob` and goes on from `place`.
@@ -316,8 +319,8 @@ fn trie<'t>(rules: &Rules<'t>) -> Result<&'t Trie, Error> {
 impl Ord for Beginning {
     /// Greater is to be read sooner.
     fn cmp(&self, other: &Self) -> Ordering {
-        self.bound
-            .total_cmp(&other.bound)
+        self.priority
+            .total_cmp(&other.priority)
             .then_with(|| other.number.cmp(&self.number))
     }
 }

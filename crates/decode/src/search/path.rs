@@ -84,7 +84,7 @@ impl Place {
     ) -> Result<Vec<(u32, Move)>, Error> {
         let on = |(token, node)| (token, Move::To(Place { node, ..self }));
         let mut moves: Vec<_> = trie.children(self.node).iter().map(on).collect();
-        if trie.terminal(self.node).is_some() {
+        if trie.is_terminal(self.node) {
             moves.push((rules.special.eos, Move::End));
             if let Some(sep) = self.separator(rules) {
                 let names = self.names + 1;
@@ -112,10 +112,9 @@ impl Place {
     pub(super) fn forced(self, trie: &Trie, limit: usize) -> (Vec<u32>, Self) {
         let mut node = self.node;
         let mut tokens = Vec::new();
-        while tokens.len() < limit && trie.forced_below(node) > 0 {
-            let Some((token, child)) = trie.children(node).iter().next() else {
-                break;
-            };
+        while tokens.len() < limit
+            && let Some((token, child)) = trie.forced(node)
+        {
             tokens.push(token);
             node = child;
         }
@@ -125,7 +124,7 @@ impl Place {
     /// Whether nothing may follow but the end.
     pub(super) fn must_end(self, trie: &Trie, rules: &Rules<'_>) -> bool {
         trie.children(self.node).is_empty()
-            && trie.terminal(self.node).is_some()
+            && trie.is_terminal(self.node)
             && self.separator(rules).is_none()
     }
 

@@ -18,16 +18,19 @@
 //! 156    4  merged             names that share their tokens with another one of their group
 //! 160    4  parts              entries of the part table
 //! 164    4  longest            tokens of the longest name
-//! 168   24  zero
+//! 168    4  wide               nodes with 63 children or more
+//! 172    4  starts             bucket starts of all wide nodes
+//! 176   16  zero
 //! part table, 24 bytes an entry
 //!   0    4  kind               below; a reader skips kinds that it does not know
 //!   4    4  width              bytes of one element
 //!   8    8  offset             from the beginning of the file
 //!  16    8  bytes
 //! parts
-//!   1  token           u16 or u32 x nodes        token on the edge into the node, all ones for a root; 16 bits wide
-//!                                                where every token is below 2^16 - 1
-//!   2  child start     u32 x (nodes + 1)         children of n are the nodes start[n] .. start[n + 1]
+//!  11  node            u64 x nodes               token, children and flags; the bits are those of `trie::node`
+//!  12  wide            u32 x 5 x wide            of each wide node: first child, children, place of its first bucket start,
+//!                                                buckets, shift; `trie::node` says how children are looked for
+//!  13  bucket start    u32 x starts              see there; each wide node has one more than it has buckets
 //!   3  terminal bits   u64 x ceil(nodes / 64)    bit n mod 64 of word n div 64: a name may end in node n
 //!   4  terminal rank   u32 x ceil(nodes / 64)    bits set in the words before
 //!   5  name            u32 x terminals           name id of the k-th set bit
@@ -35,9 +38,15 @@
 //!   7  merged          u32 x 2 x merged          pairs (dropped name, name that answers for it)
 //!   8  shortest        u8 x nodes                tokens to the nearest end of a name, 0 where one may end; 255: or more
 //!   9  longest         u8 x nodes                tokens to the farthest end; 255: or more
-//!  10  forced          u8 x nodes                low 7 bits: tokens that follow without a choice (the end of sequence
-//!                                                not counted; 127: or more); bit 7: all names below are one concept's
 //! ```
+//!
+//! **Order of the nodes.** First the roots. Behind them lie the children of the first root side by side, ascending by
+//! token; then everything below the first of them, in the same manner, then everything below the second, and so on; then
+//! the next root. So the children of a node have larger numbers than the node, a subtree without its top is one stretch,
+//! and a run of nodes without a choice is a run of numbers: a step from a node to a child that it finds by reading on
+//! costs nothing, and only steps out of large subtrees wait for memory.
+//!
+//! Kinds 1 (token), 2 (child start) and 10 (forced) were those of version 2.
 
 use std::fs::File;
 use std::io::Write as _;
@@ -48,15 +57,18 @@ use bytemuck::{Pod, Zeroable};
 use memmap2::Mmap;
 use syncabel_kb::Digest;
 
-use super::build::Parts;
+use super::check::Structure;
+use super::grow::Parts;
+use super::node::{Node, WIDE, Wide};
 use crate::Error;
 
 /// First bytes of every trie file.
 pub const MAGIC: [u8; 8] = *b"SYNCTRIE";
 
 /// Version of the byte layout. A file of another version is refused with both numbers; a trie is a build product, so
-/// the way out is always to build it again. Version 1 had 32-bit tokens only and nothing to look ahead with.
-pub const FORMAT_VERSION: u32 = 2;
+/// the way out is always to build it again. Version 1 had 32-bit tokens only and nothing to look ahead with; version 2 had
+/// the nodes level by level, their tokens and the places of their children in arrays of their own.
+pub const FORMAT_VERSION: u32 = 3;
 
 /// Parts begin at multiples of this: a cache line, and enough for every element type.
 const ALIGNMENT: usize = 64;
@@ -83,7 +95,9 @@ pub(super) struct Header {
     merged: u32,
     parts: u32,
     pub(super) longest_name: u32,
-    zero: [u32; 6],
+    wide: u32,
+    bucket_starts: u32,
+    zero: [u32; 4],
 }
 
 const HEADER_BYTES: usize = size_of::<Header>();
@@ -98,10 +112,11 @@ struct PartEntry {
     bytes: u64,
 }
 
-/// Kind, name and element width of each part of version 2, in the order of the file. Tokens may also be [`NARROW`].
+/// Kind, name and element width of each part of version 3, in the order of the file.
 const KINDS: [(u32, &str, u32); PART_COUNT] = [
-    (1, "token", 4),
-    (2, "child start", 4),
+    (11, "node", 8),
+    (12, "wide", 4),
+    (13, "bucket start", 4),
     (3, "terminal bits", 8),
     (4, "terminal rank", 4),
     (5, "name", 4),
@@ -109,22 +124,18 @@ const KINDS: [(u32, &str, u32); PART_COUNT] = [
     (7, "merged", 4),
     (8, "shortest", 1),
     (9, "longest", 1),
-    (10, "forced", 1),
 ];
 const PART_COUNT: usize = 10;
-const TOKEN: usize = 0;
-const CHILD_START: usize = 1;
-const TERMINAL_BITS: usize = 2;
-const TERMINAL_RANK: usize = 3;
-const NAME: usize = 4;
-const CONCEPT: usize = 5;
-const MERGED: usize = 6;
-const SHORTEST: usize = 7;
-const LONGEST: usize = 8;
-const FORCED: usize = 9;
-
-/// Bytes of a token where 16 bits are enough.
-const NARROW: u32 = 2;
+const NODE: usize = 0;
+const WIDE_NODE: usize = 1;
+const BUCKET_START: usize = 2;
+const TERMINAL_BITS: usize = 3;
+const TERMINAL_RANK: usize = 4;
+const NAME: usize = 5;
+const CONCEPT: usize = 6;
+const MERGED: usize = 7;
+const SHORTEST: usize = 8;
+const LONGEST: usize = 9;
 
 impl Header {
     pub(super) fn kb_digest(&self) -> Digest {
@@ -135,19 +146,19 @@ impl Header {
         Digest::from_bytes(self.tokenizer_digest)
     }
 
-    /// Bytes that each part must have, tokens being `token_width` bytes wide.
-    fn expected_bytes(&self, token_width: u32) -> [u64; PART_COUNT] {
+    /// Bytes that each part must have.
+    fn expected_bytes(&self) -> [u64; PART_COUNT] {
         let (nodes, terminals) = (u64::from(self.nodes), u64::from(self.terminals));
         let words = nodes.div_ceil(64);
         [
-            u64::from(token_width) * nodes,
-            4 * (nodes + 1),
+            8 * nodes,
+            size_of::<Wide>() as u64 * u64::from(self.wide),
+            4 * u64::from(self.bucket_starts),
             8 * words,
             4 * words,
             4 * terminals,
             4 * terminals,
             8 * u64::from(self.merged),
-            nodes,
             nodes,
             nodes,
         ]
@@ -159,54 +170,6 @@ pub(super) struct Image {
     storage: Storage,
     header: Header,
     parts: [Range<usize>; PART_COUNT],
-    /// Whether tokens are 16 bits wide.
-    narrow: bool,
-}
-
-/// Tokens as they lie in the file.
-#[derive(Clone, Copy, Debug)]
-pub(super) enum Tokens<'t> {
-    Narrow(&'t [u16]),
-    Wide(&'t [u32]),
-}
-
-impl<'t> Tokens<'t> {
-    pub(super) fn len(self) -> usize {
-        match self {
-            Self::Narrow(tokens) => tokens.len(),
-            Self::Wide(tokens) => tokens.len(),
-        }
-    }
-
-    /// A part of them; nothing where the range leaves them.
-    pub(super) fn range(self, range: Range<usize>) -> Self {
-        match self {
-            Self::Narrow(tokens) => Self::Narrow(tokens.get(range).unwrap_or(&[])),
-            Self::Wide(tokens) => Self::Wide(tokens.get(range).unwrap_or(&[])),
-        }
-    }
-
-    pub(super) fn get(self, at: usize) -> Option<u32> {
-        match self {
-            Self::Narrow(tokens) => tokens.get(at).map(|&token| u32::from(token)),
-            Self::Wide(tokens) => tokens.get(at).copied(),
-        }
-    }
-
-    /// Where `token` lies among ascending ones.
-    pub(super) fn search(self, token: u32) -> Option<usize> {
-        match self {
-            Self::Narrow(tokens) => tokens.binary_search(&u16::try_from(token).ok()?).ok(),
-            Self::Wide(tokens) => tokens.binary_search(&token).ok(),
-        }
-    }
-
-    fn is_ascending(self) -> bool {
-        match self {
-            Self::Narrow(tokens) => tokens.is_sorted_by(|a, b| a < b),
-            Self::Wide(tokens) => tokens.is_sorted_by(|a, b| a < b),
-        }
-    }
 }
 
 enum Storage {
@@ -232,7 +195,6 @@ impl Image {
         kb: Digest,
         tokenizer: Digest,
     ) -> Result<Self, Error> {
-        let narrow = parts.largest_token < u32::from(u16::MAX);
         let mut header = Header {
             magic: MAGIC,
             version: FORMAT_VERSION,
@@ -240,18 +202,20 @@ impl Image {
             kb_digest: *kb.as_bytes(),
             tokenizer_digest: *tokenizer.as_bytes(),
             groups: parts.groups as u32,
-            nodes: parts.tokens.len() as u32,
+            nodes: parts.nodes.len() as u32,
             terminals: parts.names.len() as u32,
             merged: (parts.merged.len() / 2) as u32,
             parts: PART_COUNT as u32,
             longest_name: parts.longest_name as u32,
+            wide: parts.wide.len() as u32,
+            bucket_starts: parts.bucket_starts.len() as u32,
             ..Header::zeroed()
         };
-        let (table, end) = lay_out(&header, if narrow { NARROW } else { 4 });
+        let (table, end) = lay_out(&header);
         let mut words = vec![0u64; end.div_ceil(8)];
         let bytes = &mut bytemuck::cast_slice_mut::<u64, u8>(&mut words)[..end];
         let head_bytes = HEADER_BYTES + PART_COUNT * ENTRY_BYTES;
-        parts.copy_into(bytes, &table, narrow);
+        parts.copy_into(bytes, &table);
         header.body_digest = body_digest(&bytes[head_bytes..]);
         header.head_digest = head_digest(&header, &table);
         bytes[..HEADER_BYTES].copy_from_slice(bytemuck::bytes_of(&header));
@@ -277,7 +241,9 @@ impl Image {
     /// Reads everything: the checksum of the body, and what the walk relies on.
     pub(super) fn verify(&self, path: &Path) -> Result<(), Error> {
         self.check_body(path)?;
-        self.check_structure().map_err(|what| corrupt(path, &what))
+        Structure::of(self)
+            .check()
+            .map_err(|what| corrupt(path, &what))
     }
 
     pub(super) fn write(&self, path: &Path) -> Result<(), Error> {
@@ -308,14 +274,67 @@ impl Image {
         &self.header
     }
 
-    pub(super) fn tokens(&self) -> Tokens<'_> {
-        if self.narrow {
-            Tokens::Narrow(bytemuck::cast_slice(
-                &self.bytes()[self.parts[TOKEN].clone()],
-            ))
-        } else {
-            Tokens::Wide(self.words(TOKEN))
+    pub(super) fn nodes(&self) -> &[Node] {
+        bytemuck::cast_slice(&self.bytes()[self.parts[NODE].clone()])
+    }
+
+    /// The numbers of a node's children, all of them inside and above its own; none where the file is damaged.
+    #[inline]
+    pub(super) fn children(&self, node: usize) -> Range<usize> {
+        let Some(record) = self.nodes().get(node) else {
+            return 0..0;
+        };
+        let (first, children) = match (record.children(), record.link()) {
+            (WIDE, place) => match self.wide().get(place as usize) {
+                Some(wide) => (wide.first, wide.children),
+                None => (0, 0),
+            },
+            (few, first) => (first, few),
+        };
+        self.above(node, first, children)
+    }
+
+    /// The children of a node among which the one behind `token` is, if there is one; as safe as [`Image::children`].
+    #[inline]
+    pub(super) fn children_near(&self, node: usize, token: u32) -> Range<usize> {
+        match self.nodes().get(node) {
+            Some(record) if record.children() == WIDE => self
+                .bucket(record.link(), token)
+                .map_or(0..0, |(first, children)| self.above(node, first, children)),
+            _ => self.children(node),
         }
+    }
+
+    /// First child and number of children of the bucket of a wide node in which `token` would be.
+    fn bucket(&self, place: u32, token: u32) -> Option<(u32, u32)> {
+        let wide = self.wide().get(place as usize)?;
+        let bucket = token.checked_shr(wide.shift)?;
+        if bucket >= wide.buckets {
+            return None;
+        }
+        let at = wide.starts as usize + bucket as usize;
+        let starts = self.bucket_starts().get(at..at + 2)?;
+        let first = wide.first.checked_add(starts[0])?;
+        Some((first, starts[1].checked_sub(starts[0])?))
+    }
+
+    /// The range, if all of it lies above `node` and inside.
+    #[inline]
+    fn above(&self, node: usize, first: u32, children: u32) -> Range<usize> {
+        let range = first as usize..first as usize + children as usize;
+        if range.start > node && range.end <= self.header.nodes as usize {
+            range
+        } else {
+            0..0
+        }
+    }
+
+    pub(super) fn wide(&self) -> &[Wide] {
+        bytemuck::cast_slice(&self.bytes()[self.parts[WIDE_NODE].clone()])
+    }
+
+    pub(super) fn bucket_starts(&self) -> &[u32] {
+        self.words(BUCKET_START)
     }
 
     pub(super) fn shortest(&self) -> &[u8] {
@@ -324,14 +343,6 @@ impl Image {
 
     pub(super) fn longest(&self) -> &[u8] {
         &self.bytes()[self.parts[LONGEST].clone()]
-    }
-
-    pub(super) fn forced(&self) -> &[u8] {
-        &self.bytes()[self.parts[FORCED].clone()]
-    }
-
-    pub(super) fn child_start(&self) -> &[u32] {
-        self.words(CHILD_START)
     }
 
     pub(super) fn terminal_bits(&self) -> &[u64] {
@@ -401,16 +412,11 @@ impl Image {
         if head_digest(&header, &table) != header.head_digest {
             return Err(corrupt(path, "the checksum of its header is wrong"));
         }
-        let narrow = table
-            .iter()
-            .any(|entry| entry.kind == KINDS[TOKEN].0 && entry.width == NARROW);
-        let parts =
-            locate(&header, &table, narrow, bytes.len()).map_err(|what| corrupt(path, &what))?;
+        let parts = locate(&header, &table, bytes.len()).map_err(|what| corrupt(path, &what))?;
         Ok(Self {
             storage,
             header,
             parts,
-            narrow,
         })
     }
 
@@ -421,66 +427,21 @@ impl Image {
         }
         Ok(())
     }
-
-    /// What the walk relies on beyond the checksum: a file with a right checksum may still be made by something else.
-    fn check_structure(&self) -> Result<(), String> {
-        let (starts, tokens) = (self.child_start(), self.tokens());
-        let nodes = self.header.nodes as usize;
-        if self.header.groups > self.header.nodes
-            || starts[0] != self.header.groups
-            || starts[nodes] as usize != nodes
-        {
-            return Err("its child ranges do not cover its nodes".into());
-        }
-        for (node, ends) in starts.windows(2).enumerate() {
-            let (start, end) = (ends[0] as usize, ends[1] as usize);
-            if start > end || end > nodes || (start < end && start <= node) {
-                return Err(format!(
-                    "node {node} has the impossible child range {start}..{end}"
-                ));
-            }
-            if !tokens.range(start..end).is_ascending() {
-                return Err(format!(
-                    "the children of node {node} are not in ascending order of their tokens"
-                ));
-            }
-        }
-        let mut before = 0;
-        for (word, &rank) in self.terminal_bits().iter().zip(self.terminal_rank()) {
-            if rank != before {
-                return Err("its counts of names do not agree with its bits".into());
-            }
-            before += word.count_ones();
-        }
-        if before != self.header.terminals {
-            return Err(format!(
-                "it has {before} terminal nodes and states {}",
-                self.header.terminals
-            ));
-        }
-        Ok(())
-    }
 }
 
 /// Where each part of [`KINDS`] lies.
 fn locate(
     header: &Header,
     table: &[PartEntry],
-    narrow: bool,
     file_bytes: usize,
 ) -> Result<[Range<usize>; PART_COUNT], String> {
-    let expected = header.expected_bytes(if narrow { NARROW } else { 4 });
+    let expected = header.expected_bytes();
     let mut parts: [Range<usize>; PART_COUNT] = Default::default();
     for (part, (kind, name, width)) in KINDS.into_iter().enumerate() {
         let entry = table
             .iter()
             .find(|entry| entry.kind == kind)
             .ok_or_else(|| format!("part {name:?} is missing"))?;
-        let width = if part == TOKEN && narrow {
-            NARROW
-        } else {
-            width
-        };
         if entry.width != width || entry.bytes != expected[part] {
             return Err(format!(
                 "part {name:?} has {} bytes of width {}, expected {} of width {width}",
@@ -506,16 +467,16 @@ fn locate(
 }
 
 /// Where parts of the sizes that the header asks for are put, and where the file ends.
-fn lay_out(header: &Header, token_width: u32) -> ([PartEntry; PART_COUNT], usize) {
+fn lay_out(header: &Header) -> ([PartEntry; PART_COUNT], usize) {
     let mut table = [PartEntry::zeroed(); PART_COUNT];
     let mut end = HEADER_BYTES + PART_COUNT * ENTRY_BYTES;
-    let sizes = header.expected_bytes(token_width);
+    let sizes = header.expected_bytes();
     for (part, (entry, bytes)) in table.iter_mut().zip(sizes).enumerate() {
         let (kind, _, width) = KINDS[part];
         let offset = end.next_multiple_of(ALIGNMENT);
         *entry = PartEntry {
             kind,
-            width: if part == TOKEN { token_width } else { width },
+            width,
             offset: offset as u64,
             bytes,
         };
@@ -526,19 +487,14 @@ fn lay_out(header: &Header, token_width: u32) -> ([PartEntry; PART_COUNT], usize
 
 impl Parts {
     /// Writes every part to its place, and lets go of it.
-    fn copy_into(self, bytes: &mut [u8], table: &[PartEntry; PART_COUNT], narrow: bool) {
+    fn copy_into(self, bytes: &mut [u8], table: &[PartEntry; PART_COUNT]) {
         let mut put = |part: usize, source: &[u8]| {
             bytes[table[part].offset as usize..][..source.len()].copy_from_slice(source);
         };
-        if narrow {
-            let tokens: Vec<u16> = self.tokens.iter().map(|&token| token as u16).collect();
-            put(TOKEN, bytemuck::cast_slice(&tokens));
-        } else {
-            put(TOKEN, bytemuck::cast_slice(&self.tokens));
-        }
-        drop(self.tokens);
-        put(CHILD_START, bytemuck::cast_slice(&self.child_start));
-        drop(self.child_start);
+        put(NODE, bytemuck::cast_slice(&self.nodes));
+        drop(self.nodes);
+        put(WIDE_NODE, bytemuck::cast_slice(&self.wide));
+        put(BUCKET_START, bytemuck::cast_slice(&self.bucket_starts));
         put(TERMINAL_BITS, bytemuck::cast_slice(&self.terminal_bits));
         put(TERMINAL_RANK, bytemuck::cast_slice(&self.terminal_rank));
         put(NAME, bytemuck::cast_slice(&self.names));
@@ -546,7 +502,6 @@ impl Parts {
         put(MERGED, bytemuck::cast_slice(&self.merged));
         put(SHORTEST, &self.shortest);
         put(LONGEST, &self.longest);
-        put(FORCED, &self.forced);
     }
 }
 
@@ -581,5 +536,6 @@ mod tests {
         assert_eq!(std::mem::offset_of!(Header, head_digest), 112);
         assert_eq!(std::mem::offset_of!(Header, parts), 160);
         assert_eq!(std::mem::offset_of!(Header, longest_name), 164);
+        assert_eq!(std::mem::offset_of!(Header, wide), 168);
     }
 }

@@ -4,7 +4,7 @@ use std::fmt;
 
 use serde::Serialize;
 
-use super::{NodeId, Trie};
+use super::Trie;
 
 /// Sizes and shape of a [`Trie`]; prints as a table.
 #[derive(Clone, Debug, PartialEq, Serialize)]
@@ -60,16 +60,7 @@ pub(super) fn collect(trie: &Trie) -> TrieStats {
         .into_iter()
         .map(|(name, bytes)| PartStats { name, bytes })
         .collect();
-    let below = names_below(trie);
-    let (mut tokens, mut forced) = (0u64, 0u64);
-    for (node, &names) in below.iter().enumerate() {
-        tokens += u64::from(names);
-        forced += if allowed(trie, node) == 1 {
-            u64::from(names)
-        } else {
-            0
-        };
-    }
+    let walk = Walk::through(trie);
     let share = |part: f64, whole: f64| if whole > 0.0 { part / whole } else { 0.0 };
     TrieStats {
         groups: trie.group_count(),
@@ -78,56 +69,80 @@ pub(super) fn collect(trie: &Trie) -> TrieStats {
         merged_names: trie.merged_names().len(),
         bytes: trie.as_bytes().len() as u64,
         parts,
-        tokens_per_name: share(tokens as f64, trie.name_count() as f64),
-        forced_share: share(forced as f64, tokens as f64),
-        by_depth: by_depth(trie),
+        tokens_per_name: share(walk.tokens as f64, trie.name_count() as f64),
+        forced_share: share(walk.forced as f64, walk.tokens as f64),
+        by_depth: walk.by_depth.iter().enumerate().map(Depth::stats).collect(),
     }
 }
 
-/// Names in the subtree of each node: children have larger numbers, so one pass from the end is enough.
-fn names_below(trie: &Trie) -> Vec<u32> {
-    let mut below = vec![0u32; trie.node_count()];
-    for node in (0..below.len()).rev() {
-        let id = NodeId(node as u32);
-        let own = u32::from(trie.terminal(id).is_some());
-        below[node] = own
-            + trie
-                .children(id)
-                .nodes()
-                .map(|child| below[child.0 as usize])
-                .sum::<u32>();
-    }
-    below
+/// Sums over all names and all nodes.
+#[derive(Default)]
+struct Walk {
+    /// Tokens of all names, their ends included.
+    tokens: u64,
+    /// Of these, tokens without a choice.
+    forced: u64,
+    by_depth: Vec<Depth>,
 }
 
-fn by_depth(trie: &Trie) -> Vec<DepthStats> {
-    let starts = trie.image.child_start();
-    let mut rows = Vec::new();
-    let mut level = 0..trie.group_count();
-    while !level.is_empty() {
-        let (mut sum, mut max, mut forced) = (0, 0, 0);
-        for node in level.clone() {
-            let allowed = allowed(trie, node);
-            sum += allowed;
-            max = max.max(allowed);
-            forced += usize::from(allowed == 1);
+/// Sums over the nodes of one depth.
+#[derive(Default)]
+struct Depth {
+    nodes: usize,
+    allowed: usize,
+    max_allowed: usize,
+    forced: usize,
+}
+
+impl Walk {
+    fn through(trie: &Trie) -> Self {
+        let mut walk = Self::default();
+        // Brothers that are still to be looked at, and how many of the tokens that lead to them were forced.
+        let mut open = vec![(0..trie.group_count(), 0)];
+        while let Some((brothers, forced)) = open.last_mut() {
+            let Some(node) = brothers.next() else {
+                open.pop();
+                continue;
+            };
+            let before = *forced;
+            let forced = before + walk.count(trie, node, open.len() - 1, before);
+            open.push((trie.image.children(node), forced));
         }
-        let nodes = level.len() as f64;
-        rows.push(DepthStats {
-            depth: rows.len(),
-            nodes: level.len(),
-            mean_allowed: sum as f64 / nodes,
-            max_allowed: max,
-            forced_share: forced as f64 / nodes,
-        });
-        level = starts[level.start] as usize..starts[level.end] as usize;
+        walk
     }
-    rows
+
+    /// Counts a node, and returns how many tokens are forced behind it: one or none.
+    fn count(&mut self, trie: &Trie, node: usize, depth: usize, forced_before: u64) -> u64 {
+        let ends = trie.image.nodes()[node].is_terminal();
+        let allowed = trie.image.children(node).len() + usize::from(ends);
+        let forced = u64::from(allowed == 1);
+        if self.by_depth.len() == depth {
+            self.by_depth.push(Depth::default());
+        }
+        let row = &mut self.by_depth[depth];
+        row.nodes += 1;
+        row.allowed += allowed;
+        row.max_allowed = row.max_allowed.max(allowed);
+        row.forced += forced as usize;
+        if ends {
+            self.tokens += depth as u64 + 1;
+            self.forced += forced_before + forced;
+        }
+        forced
+    }
 }
 
-fn allowed(trie: &Trie, node: usize) -> usize {
-    let node = NodeId(node as u32);
-    trie.children(node).len() + usize::from(trie.terminal(node).is_some())
+impl Depth {
+    fn stats((depth, row): (usize, &Self)) -> DepthStats {
+        let nodes = row.nodes as f64;
+        DepthStats {
+            depth,
+            nodes: row.nodes,
+            mean_allowed: row.allowed as f64 / nodes,
+            max_allowed: row.max_allowed,
+            forced_share: row.forced as f64 / nodes,
+        }
+    }
 }
 
 impl fmt::Display for TrieStats {

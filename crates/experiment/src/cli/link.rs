@@ -96,9 +96,13 @@ pub(super) struct Args {
     /// What a token costs: full (among all tokens, the paper's) or local (among those that the trie allows).
     #[arg(long, default_value = "full", value_parser = ["full", "local"])]
     scoring: String,
-    /// Exponent of the length by which log-probabilities are divided; left out: 1 for beam, 0 for best-first.
+    /// Exponent of the length by which log-probabilities are divided; left out: 1 for beam and with --within, else 0.
     #[arg(long)]
     length_penalty: Option<f32>,
+    /// With best-first: the names whose log-probability is at most NATS below that of the most probable name, the best by
+    /// length-normalised score. Costs nothing where the model is sure, and shows the alternatives where it is not.
+    #[arg(long, value_name = "NATS")]
+    within: Option<f32>,
     /// What is predicted: the concept of the best name, or the one whose names are most probable together (sum).
     #[arg(long, default_value = "best", value_parser = ["best", "sum"])]
     concepts: String,
@@ -118,7 +122,8 @@ pub(super) struct Args {
     /// How weights are kept on CPUs: f32, or bf16 (half the memory; faster with AMX or AVX512-BF16).
     #[arg(long, default_value = "f32")]
     precision: LinkPrecision,
-    /// Beams, or with best-first the number of names. Left out: 5, with best-first 1 (proving more takes many times as long).
+    /// Beams, or with best-first the number of names. Left out: 5, with best-first 1 (proving more takes many times as long)
+    /// unless --within says how far to look.
     #[arg(long)]
     beams: Option<usize>,
     /// Mentions decoded together.
@@ -226,10 +231,12 @@ impl Args {
     fn options(&self) -> Result<LinkOptions> {
         let config = LinkConfig {
             guided: !self.free,
-            beams: self.beams.unwrap_or(match self.search.as_str() {
-                "best-first" => 1,
-                _ => LinkConfig::default().beams,
-            }),
+            beams: self
+                .beams
+                .unwrap_or(match (self.search.as_str(), self.within) {
+                    ("best-first", None) => 1,
+                    _ => LinkConfig::default().beams,
+                }),
             batch: self.batch,
             max_answers: self.max_answers,
             strategy: match self.search.as_str() {
@@ -249,8 +256,12 @@ impl Args {
                 ..Lexical::default()
             }),
             length_penalty: self.length_penalty,
+            within: self.within,
             ..LinkConfig::default()
         };
+        if let Some(defect) = config.options().search.within_defect() {
+            return Err(BadInput(format!("--within {defect}")).into());
+        }
         let calibration = self
             .calibration
             .as_deref()
