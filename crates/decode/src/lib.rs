@@ -65,7 +65,7 @@ pub mod trie;
 pub use error::Error;
 pub use link::{
     Calibration, CalibrationReport, ConceptRule, Explanation, GoldRule, Lexical, LinkOptions,
-    Linker, NIL, NO_CODE, Piece,
+    Linker, NIL, NO_CODE, Piece, semantic_rel,
 };
 #[cfg(feature = "model")]
 pub use llama::{LinkModel, LlamaSteps};

@@ -29,7 +29,7 @@ use crate::search::{
 use crate::{Error, NodeId, StepModel, Tokenizer, Trie};
 
 pub use calibration::{Calibration, CalibrationReport};
-pub use gold::GoldRule;
+pub use gold::{GoldRule, semantic_rel};
 
 /// The code of "no answer".
 pub const NIL: &str = "NIL";
@@ -538,7 +538,7 @@ impl<'a> Linker<'a> {
     }
 
     fn prediction(&self, mention: &MarkedMention, query: &Query, answers: &[Answer]) -> Prediction {
-        let gold = gold::resolve(&mention.gold, self.kb, self.options.gold);
+        let gold = self.options.gold.resolve(&mention.gold, self.kb);
         let (best, margin) = self.choose(answers);
         let candidate = |answer: &Answer| Candidate {
             name: answer.name.clone(),
@@ -552,7 +552,7 @@ impl<'a> Linker<'a> {
             start_span: mention.start_chars,
             end_span: mention.end_chars,
             span: mention.span.clone(),
-            semantic_rel: gold::relation(&gold).to_owned(),
+            semantic_rel: semantic_rel(&gold).to_owned(),
             annotation: gold::names(&gold, self.kb, query).join(SEP),
             code: gold.to_field(),
             sentence: mention.sentence.clone(),

@@ -5,6 +5,10 @@ use std::str::FromStr;
 
 use serde::{Deserialize, Serialize};
 
+use crate::cells::{p_value, percent, point_interval, points};
+use crate::tables::Table;
+use crate::{Comparison, Error};
+
 /// How p-values of several comparisons are corrected.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
@@ -74,6 +78,93 @@ impl Correction {
             }
         }
         adjusted
+    }
+}
+
+/// A comparison of the first system with another, its p-values corrected for all comparisons that were made beside it.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct CorrectedComparison {
+    /// The other system.
+    pub against: String,
+    /// The comparison; the other system is its second.
+    #[serde(flatten)]
+    pub comparison: Comparison,
+    /// The correction applied to the two values below.
+    pub correction: Correction,
+    /// Corrected [`Comparison::p_bootstrap`].
+    pub p_bootstrap_adjusted: f64,
+    /// Corrected [`Comparison::p_mcnemar`].
+    pub p_mcnemar_adjusted: f64,
+}
+
+impl CorrectedComparison {
+    /// Corrects the p-values of comparisons of one system with others, named by the other system; bootstrap and McNemar each
+    /// for themselves.
+    pub fn all(comparisons: Vec<(String, Comparison)>, correction: Correction) -> Vec<Self> {
+        let of = |p: fn(&Comparison) -> f64| {
+            let values: Vec<f64> = comparisons.iter().map(|(_, c)| p(c)).collect();
+            correction.adjust(&values)
+        };
+        let (bootstrap, mcnemar) = (of(|c| c.p_bootstrap), of(|c| c.p_mcnemar));
+        comparisons
+            .into_iter()
+            .zip(bootstrap.into_iter().zip(mcnemar))
+            .map(|((against, comparison), (b, m))| CorrectedComparison {
+                against,
+                comparison,
+                correction,
+                p_bootstrap_adjusted: b,
+                p_mcnemar_adjusted: m,
+            })
+            .collect()
+    }
+
+    /// One line per comparison with the system named `first`.
+    ///
+    /// # Errors
+    /// [`Error::CellCount`] never happens here.
+    pub fn table(comparisons: &[Self], first: &str) -> Result<Table, Error> {
+        let correction = comparisons
+            .first()
+            .map(|c| c.correction)
+            .unwrap_or_default();
+        let corrected = format!("corrected ({})", correction.to_string().replace('_', " "));
+        let columns = [
+            "system",
+            "mentions",
+            "recall@1, %",
+            "of the first, %",
+            "difference, points",
+            "95 % interval",
+            "p bootstrap",
+            &corrected,
+            "only the first right",
+            "only this right",
+            "p McNemar",
+            &corrected,
+        ];
+        let mut table = Table::of(
+            &format!("Systems beside {first}, paired by mention"),
+            &columns,
+        );
+        for c in comparisons {
+            let of = &c.comparison;
+            table.push(vec![
+                c.against.clone(),
+                of.rows.to_string(),
+                percent(of.recall_second),
+                percent(of.recall_first),
+                points(of.difference),
+                point_interval(of.difference_ci95),
+                p_value(of.p_bootstrap),
+                p_value(c.p_bootstrap_adjusted),
+                of.only_first_right.to_string(),
+                of.only_second_right.to_string(),
+                p_value(of.p_mcnemar),
+                p_value(c.p_mcnemar_adjusted),
+            ])?;
+        }
+        Ok(table)
     }
 }
 

@@ -1,97 +1,10 @@
-//! A report as a table for people, in percent with one decimal, as the paper prints its scores.
+//! A report as text for people at a terminal.
 
 use std::fmt;
 
+use crate::EvalReport;
+use crate::cells::percent;
 use crate::score::Removed;
-use crate::tables::Table;
-use crate::{Error, EvalReport, Stratum};
-
-impl EvalReport {
-    /// Every stratum as a line: part, mentions, right answers, recall in percent, interval.
-    ///
-    /// # Errors
-    /// [`Error::CellCount`] never happens here.
-    pub fn table(&self, title: &str) -> Result<Table, Error> {
-        let columns = [
-            "mentions of",
-            "mentions",
-            "right",
-            "recall@1, %",
-            "95 % interval",
-        ];
-        let mut table = Table::new(title, columns.map(String::from).to_vec());
-        for (name, stratum) in self.lines() {
-            let [low, high] = stratum.ci95.map(percent);
-            table.push(vec![
-                name,
-                stratum.rows.to_string(),
-                stratum.correct.to_string(),
-                percent(stratum.recall_at_1),
-                format!("{low} to {high}"),
-            ])?;
-        }
-        Ok(table)
-    }
-
-    /// Thresholds of every score column.
-    ///
-    /// # Errors
-    /// As [`EvalReport::table`].
-    pub fn threshold_table(&self) -> Result<Table, Error> {
-        let columns = [
-            "score",
-            "threshold",
-            "kept",
-            "precision, %",
-            "recall, %",
-            "F1, %",
-            "F1 95 %",
-        ];
-        let mut table = Table::new("Thresholds", columns.map(String::from).to_vec());
-        for (column, point) in self
-            .scores
-            .iter()
-            .flat_map(|s| s.thresholds.iter().map(|p| (s.column.as_str(), p)))
-        {
-            let [low, high] = point.f1_ci95.map(percent);
-            table.push(vec![
-                column.to_owned(),
-                point.threshold.to_string(),
-                point.kept.to_string(),
-                percent(point.precision),
-                percent(point.recall),
-                percent(point.f1),
-                format!("{low} to {high}"),
-            ])?;
-        }
-        Ok(table)
-    }
-
-    fn lines(&self) -> Vec<(String, Stratum)> {
-        let overall = Stratum {
-            rows: self.rows,
-            correct: self.correct,
-            recall_at_1: self.recall_at_1,
-            ci95: self.ci95,
-        };
-        let mut lines = vec![("all".to_owned(), overall)];
-        let groups = self.by_group.iter();
-        lines.extend(groups.map(|(name, stratum)| (name.clone(), stratum.clone())));
-        for (partition, parts) in &self.strata {
-            let name = partition.replace('_', " ");
-            lines.extend(
-                parts
-                    .iter()
-                    .map(|(part, stratum)| (format!("{name}: {part}"), stratum.clone())),
-            );
-        }
-        lines
-    }
-}
-
-fn percent(fraction: f64) -> String {
-    format!("{:.1}", 100.0 * fraction)
-}
 
 impl fmt::Display for EvalReport {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

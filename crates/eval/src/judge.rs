@@ -5,6 +5,7 @@
 //! (section 8.1 of the facts, [`protocol`]). [`judge()`] puts the questions to a model through the ledger; [`draw_sample`]
 //! draws what people annotate; [`Agreement`] compares two judges; [`hierarchy`] is a judge that needs no model.
 
+mod columns;
 pub mod hierarchy;
 pub mod protocol;
 mod run;
@@ -20,6 +21,7 @@ use syncabel_corpus::predictions::Prediction;
 use crate::bootstrap::{Bootstrap, Interval, percentile_interval};
 use crate::{Error, Scored};
 
+pub use columns::ColumnAgreement;
 pub use run::{JudgeOptions, Judged, judge};
 pub use sample::{SampleRow, draw_sample, rows_per_group};
 
@@ -45,6 +47,18 @@ pub enum Label {
     Narrow,
     /// Something else.
     NoRelation,
+}
+
+impl Label {
+    /// All verdicts, from right to wrong.
+    pub const ALL: [Label; 6] = [
+        Label::Strict,
+        Label::Exact,
+        Label::Partial,
+        Label::Broad,
+        Label::Narrow,
+        Label::NoRelation,
+    ];
 }
 
 impl FromStr for Label {

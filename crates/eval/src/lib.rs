@@ -36,6 +36,7 @@
 //! ```
 
 mod bootstrap;
+pub mod cells;
 pub mod codes;
 mod columns;
 mod compare;
@@ -61,9 +62,9 @@ mod verdicts;
 pub use bootstrap::{Bootstrap, DocumentSums, Interval, Ratio, Sums};
 pub use columns::PredictionColumns;
 pub use compare::{Comparison, Difference, compare, compare_scored, compare_seeds, mcnemar_exact};
-pub use correction::Correction;
+pub use correction::{CorrectedComparison, Correction};
 pub use error::Error;
-pub use judge::{Agreement, JudgeCounts};
+pub use judge::{Agreement, ColumnAgreement, JudgeCounts};
 pub use report::{EvalReport, JUDGE_RATES, RECALL_CUTOFFS, Rate, Stratum, evaluate};
 pub use score::{
     CompositeRule, EvalOptions, Outcome, Removed, SCORE_COLUMNS, Scored, SeenRule, TiePolicy,

@@ -1,6 +1,8 @@
 //! All metrics of one prediction file.
 
-use std::collections::BTreeMap;
+mod tables;
+
+use std::collections::{BTreeMap, BTreeSet};
 
 use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
@@ -14,7 +16,7 @@ use crate::score::{EvalOptions, Outcome, Removed, score};
 use crate::strata::{PARTITIONS, SEEN};
 use crate::{Error, Scored, TrainingSet};
 
-/// Cut-offs for which recall among the candidates is reported, as far as the file's candidate lists reach.
+/// Cut-offs for which recall among the candidates is reported where [`EvalOptions::recall_at`] says nothing else.
 pub const RECALL_CUTOFFS: [u32; 4] = [2, 5, 10, 20];
 
 /// Recall of one part of the mentions.
@@ -136,7 +138,7 @@ const ALL: usize = 0;
 const CREDIT: usize = 1;
 
 impl Layout {
-    fn new(scored: &Scored) -> Self {
+    fn new(scored: &Scored, recall_at: &[u32]) -> Self {
         let mut columns = 2;
         let mut take = |count: usize| {
             columns += count;
@@ -159,7 +161,9 @@ impl Layout {
             .map(|o| o.candidates)
             .max()
             .unwrap_or(0);
-        let cutoffs = RECALL_CUTOFFS
+        // Recall@1 is the credit of the answers themselves.
+        let asked: BTreeSet<u32> = recall_at.iter().copied().filter(|k| *k > 1).collect();
+        let cutoffs = asked
             .into_iter()
             .filter(|k| *k <= longest)
             .map(|k| (k, take(1)))
@@ -301,7 +305,7 @@ impl Scored {
     /// # Errors
     /// As [`evaluate`].
     pub fn report(&self, options: &EvalOptions) -> Result<EvalReport, Error> {
-        let layout = Layout::new(self);
+        let layout = Layout::new(self, &options.recall_at);
         let (tally, scores) = rayon::join(
             || layout.tally(self),
             || {

@@ -21,6 +21,7 @@ use syncabel_kb::Kb;
 
 use crate::columns::PredictionColumns;
 use crate::judge::Label;
+use crate::report::RECALL_CUTOFFS;
 use crate::strata::Surface;
 use crate::{Bootstrap, Error, TrainingSet};
 
@@ -78,6 +79,9 @@ pub struct EvalOptions {
     pub ties: TiePolicy,
     /// What counts as a seen concept.
     pub seen: SeenRule,
+    /// The k of recall@k beside 1, as far as the file's candidate lists reach; [`RECALL_CUTOFFS`] by default.
+    #[serde(skip_serializing_if = "are_usual")]
+    pub recall_at: Vec<u32>,
     /// The intervals' bootstrap.
     pub bootstrap: Bootstrap,
     /// Judge column; `None` takes `LLM_Evaluation_v2`, else `LLM_Evaluation`, else reports no judge.
@@ -92,10 +96,15 @@ impl Default for EvalOptions {
             composite: CompositeRule::default(),
             ties: TiePolicy::default(),
             seen: SeenRule::default(),
+            recall_at: RECALL_CUTOFFS.to_vec(),
             bootstrap: Bootstrap::default(),
             judge_column: None,
         }
     }
+}
+
+fn are_usual(cutoffs: &[u32]) -> bool {
+    cutoffs == RECALL_CUTOFFS
 }
 
 /// Score columns of a prediction file, in the order of [`Outcome::scores`].

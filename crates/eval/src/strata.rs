@@ -59,7 +59,11 @@ pub fn is_abbreviation(mention: &str) -> bool {
 /// A way of cutting the test set into parts.
 pub(crate) struct Partition {
     pub(crate) name: &'static str,
+    /// What a person calls it.
+    pub(crate) title: &'static str,
     pub(crate) parts: &'static [&'static str],
+    /// What a mention of each part is tagged with where it is shown; nothing for parts that go without saying.
+    pub(crate) tags: &'static [&'static str],
     /// Which part a mention belongs to; `None` where it cannot be told.
     pub(crate) part: fn(&Outcome) -> Option<usize>,
 }
@@ -77,52 +81,91 @@ const YES: [&str; 2] = ["yes", "no"];
 pub(crate) const PARTITIONS: [Partition; 10] = [
     Partition {
         name: "concept",
+        title: "Concept",
         parts: &SEEN,
+        tags: &["seen concept", "unseen concept"],
         part: |o| o.seen.map(first_if),
     },
     Partition {
         name: "mention",
+        title: "Mention string",
         parts: &SEEN,
+        tags: &["seen string", "unseen string"],
         part: |o| o.seen_mention.map(first_if),
     },
     Partition {
         name: "pair",
+        title: "String with its concept",
         parts: &SEEN,
+        tags: &["seen pair", "unseen pair"],
         part: |o| o.seen_pair.map(first_if),
     },
     Partition {
         name: "frequent_concept",
+        title: "Concept by frequency",
         parts: &FREQUENT,
+        tags: &["frequent concept", ""],
         part: |o| o.frequent_concept.map(first_if),
     },
     Partition {
         name: "frequent_mention",
+        title: "String by frequency",
         parts: &FREQUENT,
+        tags: &["frequent string", ""],
         part: |o| o.frequent_mention.map(first_if),
     },
     Partition {
         name: "target_name",
+        title: "Mention and target name",
         parts: &["equal", "different"],
+        tags: &["is the target name", ""],
         part: |o| o.equals_target.map(first_if),
     },
     Partition {
         name: "words",
+        title: "Words",
         parts: &["1", "2", "3", "4+"],
+        tags: &["1 word", "2 words", "3 words", "4+ words"],
         part: |o| Some(usize::from(o.surface.words) - 1),
     },
     Partition {
         name: "abbreviation",
+        title: "Abbreviation",
         parts: &YES,
+        tags: &["abbreviation", ""],
         part: |o| Some(first_if(o.surface.abbreviation)),
     },
     Partition {
         name: "repeated_concept",
+        title: "Concept repeated in document",
         parts: &YES,
+        tags: &["repeated", ""],
         part: |o| Some(first_if(o.repeated)),
     },
     Partition {
         name: "gold",
+        title: "Gold",
         parts: &["simple", "composite"],
+        tags: &["", "composite"],
         part: |o| Some(usize::from(o.composite)),
     },
 ];
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_part_has_a_tag() {
+        for partition in &PARTITIONS {
+            assert_eq!(
+                partition.parts.len(),
+                partition.tags.len(),
+                "{}",
+                partition.name
+            );
+            // The page writes a part as one digit.
+            assert!(partition.parts.len() < 10, "{}", partition.name);
+        }
+    }
+}

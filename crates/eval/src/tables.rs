@@ -275,6 +275,11 @@ impl Table {
         }
     }
 
+    /// An empty table whose columns have names known beforehand.
+    pub fn of(title: &str, columns: &[&str]) -> Self {
+        Table::new(title, columns.iter().map(|c| (*c).to_owned()).collect())
+    }
+
     /// Adds a row.
     ///
     /// # Errors
@@ -440,6 +445,16 @@ impl Table {
         fs::write(path, text).map_err(Error::io(path))
     }
 
+    /// Writes `stem.md`, `stem.csv` and `stem.tex` into a folder, which is made if need be.
+    ///
+    /// # Errors
+    /// [`Error::Io`].
+    pub fn write_all(&self, folder: &Path, stem: &str) -> Result<(), Error> {
+        fs::create_dir_all(folder).map_err(Error::io(folder))?;
+        let mut endings = ["md", "csv", "tex"].into_iter();
+        endings.try_for_each(|ending| self.write_as(&folder.join(format!("{stem}.{ending}"))))
+    }
+
     /// Writes `stem.md` and `stem.csv` into a folder, which is made if need be.
     ///
     /// # Errors
@@ -464,6 +479,11 @@ fn latex(cell: &str) -> String {
             '\\' => text.push_str("\\textbackslash{}"),
             '~' => text.push_str("\\textasciitilde{}"),
             '^' => text.push_str("\\textasciicircum{}"),
+            // In LaTeX's old default encoding these three are other characters.
+            '<' => text.push_str("$<$"),
+            '>' => text.push_str("$>$"),
+            '|' => text.push_str("\\textbar{}"),
+            '\n' | '\r' => text.push(' '),
             '&' | '%' | '$' | '#' | '_' | '{' | '}' => {
                 text.push('\\');
                 text.push(c);
@@ -584,17 +604,18 @@ mod tests {
     fn latex_and_typst_escape_what_they_must() {
         let mut table = Table::new("T", vec!["name_a".into(), "n".into()]);
         table
-            .push(vec!["50 % & $x_1$ \\".into(), "-1.5".into()])
+            .push(vec!["50 % & $x_1$ \\ a|b".into(), "< 1.5".into()])
             .unwrap();
+        table.push(vec!["x".into(), "-1.5".into()]).unwrap();
         let latex = table.to_latex();
         assert!(latex.contains("\\begin{tabular}{lr}"), "{latex}");
         assert!(
-            latex.contains("50 \\% \\& \\$x\\_1\\$ \\textbackslash{} & -1.5 \\\\"),
+            latex.contains("50 \\% \\& \\$x\\_1\\$ \\textbackslash{} a\\textbar{}b & $<$ 1.5 \\\\"),
             "{latex}"
         );
         let typst = table.to_typst();
         assert!(
-            typst.contains("[50 % & \\$x\\_1\\$ \\\\], [\\-1.5],"),
+            typst.contains("[50 % & \\$x\\_1\\$ \\\\ a|b], [\\< 1.5],\n  [x], [\\-1.5],"),
             "{typst}"
         );
         assert!(typst.contains("align: (left, right,)"), "{typst}");

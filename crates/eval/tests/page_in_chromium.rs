@@ -6,21 +6,39 @@ use std::process::Command;
 
 use syncabel_corpus::predictions::Prediction;
 use syncabel_eval::page::{System, render};
-use syncabel_eval::{EvalOptions, score};
+use syncabel_eval::{EvalOptions, TrainingSet, score};
 
 const MENTIONS: u32 = 10_000;
 
+/// Mentions of the page that are one word, an abbreviation.
+fn is_short(i: u32) -> bool {
+    i.is_multiple_of(5)
+}
+
+/// Mentions of the page whose concept is in the training data.
+fn is_seen(i: u32) -> bool {
+    i % 700 < 350
+}
+
 /// Two systems of ten thousand mentions, each without one that the other has.
 fn page() -> String {
+    let codes: Vec<String> = (0..350).map(|i| format!("C{i:07}")).collect();
+    let training =
+        TrainingSet::from_fields(codes.iter().map(|code| (code.as_str(), "joint pain")), None);
     let row = |system: u32| {
         move |i: u32| Prediction {
             filename: format!("d{}", i / 20),
             label: ["Disorders", "Chemicals", "Anatomy"][i as usize % 3].into(),
             start_span: i,
             end_span: i + 9,
-            span: "joint pain".into(),
+            span: if is_short(i) { "JP" } else { "joint pain" }.into(),
             code: format!("C{:07}", i % 700),
-            annotation: "Arthralgia".into(),
+            annotation: if i.is_multiple_of(7) {
+                "JP"
+            } else {
+                "Arthralgia"
+            }
+            .into(),
             sentence: format!(
                 "On day {i} the patient reported [joint pain]{{Disorders}} after a long walk, which eased with rest and came back."
             ),
@@ -35,6 +53,7 @@ fn page() -> String {
             ),
             prediction_score: f64::from(i % 100) / 100.0,
             prediction_beam_score: f64::from(i % 90) / 100.0,
+            probability: Some(f64::from(i % 80) / 100.0),
             ..Prediction::default()
         }
     };
@@ -45,7 +64,7 @@ fn page() -> String {
     let options = EvalOptions::default();
     let scored = sets
         .each_ref()
-        .map(|set| score(set, None, None, &options).unwrap());
+        .map(|set| score(set, Some(&training), None, &options).unwrap());
     let reports = scored.each_ref().map(|s| s.report(&options).unwrap());
     let systems = [0, 1].map(|i| System {
         name: ["before", "after"][i].to_owned(),
@@ -101,7 +120,7 @@ fn ten_thousand_mentions_open_at_once() {
         let Some(document) = opened(&path, folder.path()) else {
             return;
         };
-        assert_eq!(browser(&document).matches("<tr>").count(), 51);
+        assert_eq!(browser(&document).matches("<tr ").count(), 51);
         let count = "10000 of 10000 mentions; before 7499 of its 9999 right (75.0 %); after";
         assert!(document.contains(count));
         assert!(
@@ -123,7 +142,7 @@ fn ten_thousand_mentions_open_at_once() {
 /// Sorts by the scores of the first system, filters, turns pages back and forth by keyboard focus, and looks for names.
 const VISITOR: &str = r##"<script>
 const nameOf = (e) => e.getAttribute("aria-label") || (e.labels && e.labels.length > 0 && e.labels[0].firstChild.textContent)
-  || (e.matches("button, a") && e.textContent) || "";
+  || (e.matches("button, a, summary") && e.textContent) || "";
 document.querySelectorAll("#mentions thead button")[2].click();
 const label = [...document.querySelectorAll("#filters label")].find((l) => l.textContent.startsWith("Outcome"));
 const outcome = label.querySelector("select");
@@ -136,7 +155,7 @@ previous.click();
 document.body.dataset.focused = Number(document.activeElement === previous && previous.getAttribute("aria-disabled") === "true");
 previous.click();
 next.click();
-const controls = [...document.querySelectorAll("button, input, select, a")];
+const controls = [...document.querySelectorAll("button, input, select, a, summary")];
 document.body.dataset.controls = controls.length;
 document.body.dataset.nameless = controls.filter((e) => nameOf(e).trim() === "").length;
 </script></body>"##;
@@ -153,14 +172,73 @@ fn headings_filters_and_pagers_do_what_they_say() {
     let count = "2499 of 10000 mentions; before 2499 right (100.0 %); after 0 right (0.0 %)";
     assert!(document.contains(count));
     assert!(document.contains(">Page 2 of 50<"));
-    let rows: Vec<&str> = browser(&document).split("<tr>").skip(2).collect();
+    let rows: Vec<&str> = browser(&document).split("<tr ").skip(2).collect();
     assert_eq!(rows.len(), 50);
     // The hundred lowest scores are those of mentions 3, 103, and so on.
     for (row, mention) in rows.iter().zip((5003..).step_by(100)) {
         assert!(row.contains(&format!("On day {mention} the")), "{row}");
-        assert!(row.contains("score 0.030"), "{row}");
+        let scores = format!(
+            "score 0.030, beam {:.3}, probability {:.3}",
+            f64::from(mention % 90) / 100.0,
+            f64::from(mention % 80) / 100.0
+        );
+        assert!(row.contains(&scores), "{row}");
     }
     assert_eq!(attribute(&document, "data-focused"), 1);
     assert!(attribute(&document, "data-controls") > 20);
     assert_eq!(attribute(&document, "data-nameless"), 0);
+}
+
+/// Filters by strata, notes what is left, and clears the filters.
+const SEEKER: &str = r##"<script>
+const boxes = new Map([...document.querySelectorAll("#filters label")].map((l) => [l.firstChild.textContent, l.querySelector("select")]));
+const choose = (name, value) => {
+  boxes.get(name).value = value;
+  boxes.get(name).dispatchEvent(new Event("change"));
+};
+const left = () => parseInt(document.getElementById("count").textContent);
+document.body.dataset.strata = [...boxes.keys()].slice(1).join("; ");
+choose("Abbreviation", "yes");
+document.body.dataset.short = left();
+choose("Concept", "unseen");
+document.body.dataset.unseen = left();
+document.body.dataset.tags = document.querySelector("#mentions .tags").textContent;
+[...document.querySelectorAll("#filters button")].find((b) => b.textContent === "Clear all filters").click();
+document.body.dataset.cleared = left();
+choose("String with its concept", "seen");
+document.body.dataset.pairs = left();
+</script></body>"##;
+
+#[test]
+fn every_stratum_is_a_filter() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("page.html");
+    std::fs::write(&path, page().replace("</body>", SEEKER)).unwrap();
+    let Some(document) = opened(&path, folder.path()) else {
+        return;
+    };
+    let filters = "Outcome; Group; Concept; Mention string; String with its concept; Concept by frequency; \
+                   String by frequency; Mention and target name; Words; Abbreviation";
+    assert!(
+        document.contains(&format!("data-strata=\"{filters}\"")),
+        "{}",
+        document
+            .split("data-strata")
+            .nth(1)
+            .unwrap_or_default()
+            .split('>')
+            .next()
+            .unwrap_or_default()
+    );
+    let count = |keep: fn(u32) -> bool| (0..MENTIONS).filter(|&i| keep(i)).count() as u32;
+    assert_eq!(attribute(&document, "data-short"), count(is_short));
+    let unseen = count(|i| is_short(i) && !is_seen(i));
+    assert_eq!(attribute(&document, "data-unseen"), unseen);
+    for tag in ["unseen concept", "unseen string", "1 word", "abbreviation"] {
+        let tags = document.split("data-tags=\"").nth(1).unwrap();
+        assert!(tags.split('"').next().unwrap().contains(tag), "{tag}");
+    }
+    assert_eq!(attribute(&document, "data-cleared"), MENTIONS);
+    let pairs = count(|i| !is_short(i) && is_seen(i));
+    assert_eq!(attribute(&document, "data-pairs"), pairs);
 }

@@ -13,6 +13,7 @@ pub mod corpus_file;
 pub mod error;
 pub mod human;
 pub mod import;
+pub mod lexical;
 pub mod local;
 pub mod machine;
 pub mod marking;

@@ -5,6 +5,7 @@ use crate::config::{Experiment, ExperimentFile, SynthConfig, resolve_path};
 use crate::error::BadInput;
 use crate::human::{self, HumanCorpus, HumanExamples, Shown};
 use crate::import::Source;
+use crate::lexical::NearestNames;
 use crate::machine::{Machine, git_revision};
 use crate::overrides::Cell;
 use crate::progress;
@@ -21,7 +22,7 @@ use syncabel_corpus::predictions::{Prediction, TsvWriter, read_tsv};
 use syncabel_corpus::{Corpus, CorpusFormat};
 use syncabel_decode::{LinkModel, Trie};
 use syncabel_eval::{EvalOptions, EvalReport, TrainingSet};
-use syncabel_kb::select::{NameSelector, TfidfIndex};
+use syncabel_kb::select::NameSelector;
 use syncabel_kb::{Digest, Kb, SourceFormat};
 use syncabel_model::{Checkpoint, ModelSource, TextTokenizer};
 use syncabel_synth::quality::RoundTripFilter;
@@ -634,7 +635,10 @@ impl CellRun<'_> {
         let metrics =
             syncabel_eval::evaluate(&predictions, Some(&training), Some(&prepared.kb), &options)?;
         let lexical = if eval.lexical_baseline {
-            lexical_predictions(&prepared.kb, &predictions, &prepared.test)
+            let nearest = NearestNames::new(&prepared.kb, 1);
+            let rows = predictions.iter().zip(&prepared.test);
+            rows.map(|(row, mention)| nearest.answer_row(row, mention))
+                .collect()
         } else {
             Vec::new()
         };
@@ -711,31 +715,6 @@ fn training_set(
         mentions.filter(move |mention| kept.contains(&(id, mention.id.as_str())))
     });
     Ok(TrainingSet::from_mentions(mentions, Some(&prepared.kb)))
-}
-
-/// The same rows answered with the nearest name of the group by TF-IDF.
-fn lexical_predictions(
-    kb: &Kb,
-    rows: &[Prediction],
-    mentions: &[MarkedMention],
-) -> Vec<Prediction> {
-    let index = TfidfIndex::fit(kb);
-    let answer = |(row, mention): (&Prediction, &MarkedMention)| {
-        let nearest = kb
-            .group_id(&mention.group)
-            .and_then(|g| index.nearest(kb, g, &mention.mention, 1).first().copied());
-        let name = nearest.map(|(id, _)| kb.name(id));
-        Prediction {
-            prediction: name.map_or(String::new(), |n| n.text.to_owned()),
-            predicted_code: name.map_or("NIL".to_owned(), |n| {
-                kb.concept(n.concept).code().to_owned()
-            }),
-            prediction_score: nearest.map_or(0.0, |(_, score)| f64::from(score)),
-            candidates: Vec::new(),
-            ..row.clone()
-        }
-    };
-    rows.iter().zip(mentions).map(answer).collect()
 }
 
 /// File of the trie stage.

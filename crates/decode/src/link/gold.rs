@@ -17,29 +17,31 @@ pub enum GoldRule {
     AnyPart,
 }
 
-/// Gold by `rule`, every code that the knowledge base knows under another one replaced by its primary code. Codes that
-/// it does not know stay as they are, for the evaluation to count.
-pub(super) fn resolve(gold: &Gold, kb: &Kb, rule: GoldRule) -> Gold {
-    let primary = |code: &str| match kb.resolve(code) {
-        Some(concept) => kb.concept(concept).code().to_owned(),
-        None => code.trim().to_owned(),
-    };
-    let composites = match rule {
-        GoldRule::AsAnnotated => gold
-            .alternatives
-            .iter()
-            .map(|all| Composite(all.0.iter().map(|code| primary(code)).collect()))
-            .collect(),
-        GoldRule::AnyPart => gold
-            .codes()
-            .map(|code| Composite(vec![primary(code)]))
-            .collect(),
-    };
-    Gold::from_alternatives(composites)
+impl GoldRule {
+    /// Gold by this rule, every code that the knowledge base knows under another one replaced by its primary code. Codes that
+    /// it does not know stay as they are, for the evaluation to count.
+    pub fn resolve(self, gold: &Gold, kb: &Kb) -> Gold {
+        let primary = |code: &str| match kb.resolve(code) {
+            Some(concept) => kb.concept(concept).code().to_owned(),
+            None => code.trim().to_owned(),
+        };
+        let composites = match self {
+            GoldRule::AsAnnotated => gold
+                .alternatives
+                .iter()
+                .map(|all| Composite(all.0.iter().map(|code| primary(code)).collect()))
+                .collect(),
+            GoldRule::AnyPart => gold
+                .codes()
+                .map(|code| Composite(vec![primary(code)]))
+                .collect(),
+        };
+        Gold::from_alternatives(composites)
+    }
 }
 
-/// `EXACT` or `COMPOSITE`; nothing where there is no gold.
-pub(super) fn relation(gold: &Gold) -> &'static str {
+/// What the column `semantic_rel` says: `EXACT` or `COMPOSITE`; nothing where there is no gold.
+pub fn semantic_rel(gold: &Gold) -> &'static str {
     match gold {
         gold if gold.is_none() => "",
         gold if gold.is_composite() => "COMPOSITE",

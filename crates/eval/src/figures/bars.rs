@@ -6,15 +6,14 @@ use std::path::{Path, PathBuf};
 
 use plotters::coord::Shift;
 use plotters::prelude::*;
-use plotters::style::text_anchor::{HPos, Pos, VPos};
+use plotters::style::text_anchor::HPos;
 
-use super::{Drawn, GRID, INK, Picture, save, text};
+use super::{Drawn, GRID, INK, Picture, anchored, save, text_width};
 use crate::Error;
 
 const BAR_HEIGHT: i32 = 26;
 const ROW_HEIGHT: i32 = 40;
 const BAR_WIDTH: i32 = 560;
-const CHAR_WIDTH: i32 = 8;
 
 /// Dark to light, each apart from its neighbours in grey as well.
 const SHADES: [RGBColor; 6] = [
@@ -88,14 +87,12 @@ pub fn bars(unit: &str, bars: &[Bar], folder: &Path, stem: &str) -> Result<[Path
 }
 
 fn label_width<'l>(labels: impl Iterator<Item = &'l String>) -> i32 {
-    let longest = labels.map(|label| label.chars().count()).max().unwrap_or(0);
-    longest as i32 * CHAR_WIDTH + 24
+    labels.map(|label| text_width(label)).max().unwrap_or(0) + 24
 }
 
-fn anchored(size: u32, horizontal: HPos, colour: &RGBColor) -> TextStyle<'_> {
-    text(size)
-        .color(colour)
-        .pos(Pos::new(horizontal, VPos::Center))
+/// Pixels that a part takes in the legend, the gap behind it included.
+fn legend_width(part: &str) -> i32 {
+    22 + text_width(part) + 18
 }
 
 struct Stacked<'b> {
@@ -112,8 +109,9 @@ impl Stacked<'_> {
 impl Picture for Stacked<'_> {
     fn size(&self) -> (u32, u32) {
         let rows = self.bars.len() as i32;
+        let legend: i32 = self.parts.iter().map(|part| legend_width(part)).sum();
         (
-            (self.left() + BAR_WIDTH + 24) as u32,
+            (self.left() + legend.max(BAR_WIDTH + 24)) as u32,
             (64 + rows * ROW_HEIGHT) as u32,
         )
     }
@@ -133,7 +131,7 @@ impl Picture for Stacked<'_> {
                 (x + 22, 24),
                 anchored(15, HPos::Left, &INK),
             ))?;
-            x += 22 + part.chars().count() as i32 * CHAR_WIDTH + 18;
+            x += legend_width(part);
         }
         for (row, bar) in self.bars.iter().enumerate() {
             let top = 52 + row as i32 * ROW_HEIGHT;

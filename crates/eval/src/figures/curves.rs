@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use plotters::coord::Shift;
 use plotters::prelude::*;
 
-use super::{Drawn, GRID, INK, PALETTE, Picture, marker, save, text};
+use super::{Drawn, GRID, INK, PALETTE, Picture, marker, save, short, text};
 use crate::Error;
 use crate::bootstrap::Interval;
 use crate::confidence::{Calibration, CalibrationBin, RiskPoint};
@@ -45,6 +45,15 @@ pub struct ShareCurve {
     pub label: String,
     /// Its points.
     pub points: Vec<SharePoint>,
+}
+
+/// Recall among the first k answers of one system.
+#[derive(Debug, Clone, PartialEq)]
+pub struct RecallCurve<'r> {
+    /// The system.
+    pub label: &'r str,
+    /// k, recall@k as a fraction, its 95 % interval.
+    pub points: Vec<(u32, f64, Interval)>,
 }
 
 /// Draws training losses over steps as `stem.svg` and `stem.png`.
@@ -109,6 +118,37 @@ pub fn human_share(
         Some((-3.0, 103.0)),
     )
     .and_then(|picture| save(&picture, folder, stem))
+}
+
+/// Draws recall@k over k, with intervals, as `stem.svg` and `stem.png`.
+///
+/// # Errors
+/// As [`loss_curves`].
+pub fn recall_at_k(
+    curves: &[RecallCurve<'_>],
+    folder: &Path,
+    stem: &str,
+) -> Result<[PathBuf; 2], Error> {
+    let ks = curves.iter().flat_map(|c| &c.points).map(|p| p.0);
+    let longest = f64::from(ks.max().unwrap_or(1));
+    let point = |&(k, recall, ci95): &(u32, f64, Interval)| {
+        (
+            f64::from(k),
+            recall * 100.0,
+            Some(ci95.map(|end| end * 100.0)),
+        )
+    };
+    let lines = curves.iter().map(|curve| Line {
+        label: curve.label,
+        points: curve.points.iter().map(point).collect(),
+    });
+    // The first and the last marker stand inside of the frame.
+    let range = Some((1.0 - 0.04 * longest, 1.04 * longest));
+    let axes = ["k", "right answer among the first k (%)"];
+    let mut picture = Lines::new("the figure of recall@k", axes, lines.collect(), range)?;
+    // There is nothing between two k.
+    picture.x_labels = picture.x_labels.min(longest as usize);
+    save(&picture, folder, stem)
 }
 
 /// Draws a reliability diagram of score columns, with the diagonal that a calibrated score follows, as `stem.svg` and
@@ -185,6 +225,8 @@ struct Lines<'c> {
     lines: Vec<Line<'c>>,
     x: (f64, f64),
     y: (f64, f64),
+    /// Numbers along x, at most.
+    x_labels: usize,
 }
 
 impl<'c> Lines<'c> {
@@ -211,6 +253,7 @@ impl<'c> Lines<'c> {
             lines,
             x,
             y: (y.0.max(0.0), y.1),
+            x_labels: 7,
         })
     }
 
@@ -255,7 +298,7 @@ impl Picture for Lines<'_> {
             .configure_mesh()
             .x_desc(self.axes[0])
             .y_desc(self.axes[1])
-            .x_labels(7)
+            .x_labels(self.x_labels)
             .y_labels(7)
             .x_label_formatter(&short)
             .y_label_formatter(&short)
@@ -301,15 +344,4 @@ fn range(values: impl Iterator<Item = f64>, room: f64) -> (f64, f64) {
     });
     let room = if high > low { (high - low) * room } else { 0.5 };
     (low - room, high + room)
-}
-
-/// A number without useless zeros.
-fn short(value: &f64) -> String {
-    let text = format!("{value:.2}");
-    let text = text.trim_end_matches('0').trim_end_matches('.');
-    if text == "-0" {
-        "0".to_owned()
-    } else {
-        text.to_owned()
-    }
 }

@@ -6,6 +6,8 @@
 
 mod bars;
 mod curves;
+mod intervals;
+mod report;
 mod strategies;
 
 use std::error::Error as StdError;
@@ -15,14 +17,18 @@ use std::sync::Once;
 use plotters::coord::Shift;
 use plotters::element::{Drawable, PointCollection};
 use plotters::prelude::*;
+use plotters::style::text_anchor::{HPos, Pos, VPos};
 use plotters::style::{FontStyle, register_font};
 use plotters_backend::{BackendCoord, DrawingErrorKind};
 
 pub use bars::{Bar, ShareBar, bars, stacked_shares};
 pub use curves::{
-    Curve, RELIABILITY_ROWS, ShareCurve, SharePoint, human_share, line_chart, loss_curves,
-    reliability, risk_coverage,
+    Curve, RELIABILITY_ROWS, RecallCurve, ShareCurve, SharePoint, human_share, line_chart,
+    loss_curves, recall_at_k, reliability, risk_coverage,
 };
+pub use intervals::{IntervalChart, IntervalMark, IntervalRow, interval_chart};
+pub(crate) use report::names_of_any;
+pub use report::{DrawnFigure, Named, draw_report, judge_shares, recall_by_stratum};
 pub use strategies::recall_by_strategy;
 
 use crate::Error;
@@ -98,6 +104,30 @@ fn register() {
 
 fn text(size: u32) -> TextStyle<'static> {
     (FONT, size).into_font().color(&INK)
+}
+
+/// Text that is centred on a height and begins, ends or is centred at a place.
+fn anchored(size: u32, horizontal: HPos, colour: &RGBColor) -> TextStyle<'_> {
+    text(size)
+        .color(colour)
+        .pos(Pos::new(horizontal, VPos::Center))
+}
+
+/// Pixels that a text of size 15 takes at most, on average letters.
+fn text_width(text: &str) -> i32 {
+    const CHAR_WIDTH: i32 = 8;
+    text.chars().count() as i32 * CHAR_WIDTH
+}
+
+/// A number without useless zeros.
+fn short(value: &f64) -> String {
+    let text = format!("{value:.2}");
+    let text = text.trim_end_matches('0').trim_end_matches('.');
+    if text == "-0" {
+        "0".to_owned()
+    } else {
+        text.to_owned()
+    }
 }
 
 /// Marker number `index` at a place of the chart, ten pixels wide.

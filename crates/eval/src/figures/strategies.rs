@@ -6,13 +6,12 @@ use plotters::coord::Shift;
 use plotters::coord::ranged1d::SegmentValue;
 use plotters::prelude::*;
 
-use super::{Drawn, GRID, INK, Picture, marker, save, text};
+use super::{Drawn, GRID, INK, Picture, marker, save, text, text_width};
 use crate::Error;
 use crate::tables::{Aggregate, ArmSummary, Summary};
 
 const ROW_HEIGHT: u32 = 38;
 const PANEL_WIDTH: u32 = 290;
-const PIXELS_PER_CHAR: u32 = 8;
 
 /// Draws recall@1 by strategy with 95 % intervals, seen and unseen concepts side by side, as `stem.svg` and `stem.png`.
 ///
@@ -59,13 +58,8 @@ impl Strategies<'_> {
     }
 
     fn label_width(&self) -> u32 {
-        let longest = self
-            .arms
-            .iter()
-            .map(|arm| arm.arm.chars().count())
-            .max()
-            .unwrap_or(0);
-        longest as u32 * PIXELS_PER_CHAR + 24
+        let widths = self.arms.iter().map(|arm| text_width(&arm.arm));
+        widths.max().unwrap_or(0) as u32 + 24
     }
 
     fn draw_panel<DB: DrawingBackend>(

@@ -1,6 +1,8 @@
 //! A judge that needs no model: where the predicted concept stands in the KB's hierarchy, seen from the gold concept.
 
-use std::collections::HashMap;
+mod counts;
+
+use std::collections::{HashMap, HashSet};
 use std::fmt;
 
 use serde::{Deserialize, Serialize};
@@ -8,6 +10,8 @@ use syncabel_kb::{ConceptId, Kb};
 
 use super::Label;
 use crate::codes::Canonicaliser;
+
+pub use counts::{RelationCount, RelationCounts};
 
 /// How a predicted concept relates to the gold one.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -25,19 +29,45 @@ pub enum Relation {
     Sibling,
     /// None of these.
     Unrelated,
+    /// One of the two has neither parent nor child in the KB: the hierarchy says nothing about it.
+    Unplaced,
     /// A code that the KB does not have, or a composite that is none of the above: it has no place in the hierarchy.
     Unknown,
 }
 
 impl Relation {
     /// The verdict that the relation stands for: parts of a composite are PARTIAL, an ancestor is BROAD, a descendant NARROW.
-    pub fn label(self) -> Label {
+    /// None where the hierarchy says nothing.
+    pub fn label(self) -> Option<Label> {
         match self {
-            Relation::Same => Label::Strict,
-            Relation::Part => Label::Partial,
-            Relation::Ancestor(_) => Label::Broad,
-            Relation::Descendant(_) => Label::Narrow,
-            Relation::Sibling | Relation::Unrelated | Relation::Unknown => Label::NoRelation,
+            Relation::Same => Some(Label::Strict),
+            Relation::Part => Some(Label::Partial),
+            Relation::Ancestor(_) => Some(Label::Broad),
+            Relation::Descendant(_) => Some(Label::Narrow),
+            Relation::Sibling | Relation::Unrelated | Relation::Unknown => Some(Label::NoRelation),
+            Relation::Unplaced => None,
+        }
+    }
+
+    /// Its name without the number of steps.
+    pub(crate) fn kind(self) -> &'static str {
+        match self {
+            Relation::Same => "same",
+            Relation::Part => "part",
+            Relation::Ancestor(_) => "ancestor",
+            Relation::Descendant(_) => "descendant",
+            Relation::Sibling => "sibling",
+            Relation::Unrelated => "unrelated",
+            Relation::Unplaced => "unplaced",
+            Relation::Unknown => "unknown",
+        }
+    }
+
+    /// How many steps lie between the two, where one is above the other.
+    pub(crate) fn steps(self) -> Option<u32> {
+        match self {
+            Relation::Ancestor(steps) | Relation::Descendant(steps) => Some(steps),
+            _ => None,
         }
     }
 
@@ -49,90 +79,107 @@ impl Relation {
             Relation::Ancestor(steps) | Relation::Descendant(steps) => [2, steps],
             Relation::Sibling => [3, 0],
             Relation::Unrelated => [4, 0],
-            Relation::Unknown => [5, 0],
+            Relation::Unplaced => [5, 0],
+            Relation::Unknown => [6, 0],
         }
     }
 }
 
 impl fmt::Display for Relation {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Relation::Same => f.write_str("same"),
-            Relation::Part => f.write_str("part"),
-            Relation::Ancestor(steps) => write!(f, "ancestor {steps}"),
-            Relation::Descendant(steps) => write!(f, "descendant {steps}"),
-            Relation::Sibling => f.write_str("sibling"),
-            Relation::Unrelated => f.write_str("unrelated"),
-            Relation::Unknown => f.write_str("unknown"),
+        match self.steps() {
+            Some(steps) => write!(f, "{} {steps}", self.kind()),
+            None => f.write_str(self.kind()),
         }
     }
 }
 
-/// The relation of an answer to a gold field, both as prediction files have them: alternatives (`|`) of composites (`+`).
-///
-/// The closest of the gold's alternatives counts. An answer of several alternatives has not decided for one, so its farthest
-/// counts. With several ways up, the shortest counts.
-///
-/// Cost: linear in the ancestors of the concepts; a hierarchy with a cycle does no harm.
-pub fn relation(kb: &Kb, gold: &str, predicted: &str) -> Relation {
-    let closest = |answer: &str| {
-        let relations = gold.split('|').map(|gold| of_composites(kb, gold, answer));
-        relations.min_by_key(|relation| relation.distance())
-    };
-    let answers = predicted.split('|').filter_map(closest);
-    answers
-        .max_by_key(|relation| relation.distance())
-        .unwrap_or(Relation::Unknown)
+/// The hierarchy of a KB.
+#[derive(Debug)]
+pub struct Hierarchy<'k> {
+    kb: &'k Kb,
+    /// Concepts that have a parent or a child in the KB.
+    placed: HashSet<ConceptId>,
 }
 
-fn of_composites(kb: &Kb, gold: &str, predicted: &str) -> Relation {
-    if !gold.contains('+') && !predicted.contains('+') {
-        return of_codes(kb, gold.trim(), predicted.trim());
+impl<'k> Hierarchy<'k> {
+    /// The hierarchy; `None` for a KB of whose concepts none has a parent in it.
+    pub fn of(kb: &'k Kb) -> Option<Self> {
+        let mut placed = HashSet::new();
+        for concept in kb.concepts() {
+            for parent in concept.parents().filter_map(|parent| kb.resolve(parent)) {
+                if parent != concept.id() {
+                    placed.extend([parent, concept.id()]);
+                }
+            }
+        }
+        (!placed.is_empty()).then_some(Hierarchy { kb, placed })
     }
-    let mut codes = Canonicaliser::new(Some(kb));
-    let [gold, predicted] = [gold, predicted].map(|field| codes.composite(field));
-    if !predicted.is_answer() {
-        return Relation::Unknown;
-    }
-    if gold.key == predicted.key {
-        return Relation::Same;
-    }
-    let belongs = predicted.parts.iter().all(|part| gold.parts.contains(part));
-    match gold.parts.len() > 1 && belongs {
-        true => Relation::Part,
-        false => Relation::Unknown,
-    }
-}
 
-fn of_codes(kb: &Kb, gold: &str, predicted: &str) -> Relation {
-    let (Some(gold), Some(predicted)) = (kb.resolve(gold), kb.resolve(predicted)) else {
-        return Relation::Unknown;
-    };
-    if gold == predicted {
-        return Relation::Same;
+    /// The relation of an answer to a gold field, both as prediction files have them: alternatives (`|`) of composites (`+`).
+    ///
+    /// The closest of the gold's alternatives counts. An answer of several alternatives has not decided for one, so its farthest
+    /// counts. With several ways up, the shortest counts.
+    ///
+    /// Cost: linear in the ancestors of the concepts; a hierarchy with a cycle does no harm.
+    pub fn relation(&self, gold: &str, predicted: &str) -> Relation {
+        let closest = |answer: &str| {
+            let relations = gold.split('|').map(|gold| self.of_composites(gold, answer));
+            relations.min_by_key(|relation| relation.distance())
+        };
+        let answers = predicted.split('|').filter_map(closest);
+        answers
+            .max_by_key(|relation| relation.distance())
+            .unwrap_or(Relation::Unknown)
     }
-    let above_gold = ancestors(kb, gold);
-    if let Some(&steps) = above_gold.get(&predicted) {
-        return Relation::Ancestor(steps);
-    }
-    let above_predicted = ancestors(kb, predicted);
-    if let Some(&steps) = above_predicted.get(&gold) {
-        return Relation::Descendant(steps);
-    }
-    let parent = |(concept, &steps): (&ConceptId, &u32)| {
-        steps == 1 && above_predicted.get(concept) == Some(&1)
-    };
-    if above_gold.iter().any(parent) {
-        Relation::Sibling
-    } else {
-        Relation::Unrelated
-    }
-}
 
-/// Whether any concept of the KB has a parent in it.
-pub fn has_hierarchy(kb: &Kb) -> bool {
-    kb.concepts()
-        .any(|c| c.parents().any(|parent| kb.resolve(parent).is_some()))
+    fn of_composites(&self, gold: &str, predicted: &str) -> Relation {
+        if !gold.contains('+') && !predicted.contains('+') {
+            return self.of_codes(gold.trim(), predicted.trim());
+        }
+        let mut codes = Canonicaliser::new(Some(self.kb));
+        let [gold, predicted] = [gold, predicted].map(|field| codes.composite(field));
+        if !predicted.is_answer() {
+            return Relation::Unknown;
+        }
+        if gold.key == predicted.key {
+            return Relation::Same;
+        }
+        let belongs = predicted.parts.iter().all(|part| gold.parts.contains(part));
+        match gold.parts.len() > 1 && belongs {
+            true => Relation::Part,
+            false => Relation::Unknown,
+        }
+    }
+
+    fn of_codes(&self, gold: &str, predicted: &str) -> Relation {
+        let (Some(gold), Some(predicted)) = (self.kb.resolve(gold), self.kb.resolve(predicted))
+        else {
+            return Relation::Unknown;
+        };
+        if gold == predicted {
+            return Relation::Same;
+        }
+        if ![gold, predicted].iter().all(|c| self.placed.contains(c)) {
+            return Relation::Unplaced;
+        }
+        let above_gold = ancestors(self.kb, gold);
+        if let Some(&steps) = above_gold.get(&predicted) {
+            return Relation::Ancestor(steps);
+        }
+        let above_predicted = ancestors(self.kb, predicted);
+        if let Some(&steps) = above_predicted.get(&gold) {
+            return Relation::Descendant(steps);
+        }
+        let parent = |(concept, &steps): (&ConceptId, &u32)| {
+            steps == 1 && above_predicted.get(concept) == Some(&1)
+        };
+        if above_gold.iter().any(parent) {
+            Relation::Sibling
+        } else {
+            Relation::Unrelated
+        }
+    }
 }
 
 /// Ancestors with their distance. Looked up only, never iterated for an order.
@@ -165,7 +212,7 @@ mod tests {
 
     use super::*;
 
-    /// root above a and b, a above leaf, leaf above bud; other stands alone.
+    /// root above a and b, a above leaf, leaf above bud; top above below; other stands alone.
     fn kb() -> Kb {
         let concept = |code: &str, parents: &[&str]| RawConcept {
             code: code.into(),
@@ -182,6 +229,8 @@ mod tests {
             concept("leaf", &["a", "root"]),
             concept("bud", &["leaf"]),
             concept("other", &[]),
+            concept("top", &[]),
+            concept("below", &["top"]),
         ];
         build(raw, Vec::new(), &BuildOptions::default()).unwrap().0
     }
@@ -189,6 +238,7 @@ mod tests {
     #[test]
     fn relations_and_their_distance() {
         let kb = kb();
+        let hierarchy = Hierarchy::of(&kb).unwrap();
         for (gold, predicted, expected) in [
             ("a", "a", Relation::Same),
             ("bud", "a", Relation::Ancestor(2)),
@@ -197,14 +247,16 @@ mod tests {
             ("a", "b", Relation::Sibling),
             ("b", "leaf", Relation::Sibling),
             ("b", "bud", Relation::Unrelated),
-            ("a", "other", Relation::Unrelated),
+            ("a", "below", Relation::Unrelated),
+            ("a", "other", Relation::Unplaced),
+            ("other", "other", Relation::Same),
             ("a", "nowhere", Relation::Unknown),
             ("a", "", Relation::Unknown),
             ("nowhere", "NIL", Relation::Unknown),
             ("other|bud|leaf", "a", Relation::Ancestor(1)),
-            ("other | nowhere", "a", Relation::Unrelated),
+            ("other | nowhere", "a", Relation::Unplaced),
             ("other|a", " a ", Relation::Same),
-            ("leaf", "a|other", Relation::Unrelated),
+            ("leaf", "a|other", Relation::Unplaced),
             ("a+b", "b + a", Relation::Same),
             ("a+b", "b", Relation::Part),
             ("a+b", "a|b", Relation::Part),
@@ -214,14 +266,14 @@ mod tests {
             ("a+b", "NIL", Relation::Unknown),
         ] {
             assert_eq!(
-                relation(&kb, gold, predicted),
+                hierarchy.relation(gold, predicted),
                 expected,
                 "{gold} {predicted}"
             );
         }
-        assert!(has_hierarchy(&kb));
-        assert_eq!(Relation::Ancestor(2).label(), Label::Broad);
-        assert_eq!(Relation::Part.label(), Label::Partial);
-        assert_eq!(Relation::Sibling.label(), Label::NoRelation);
+        assert_eq!(Relation::Ancestor(2).label(), Some(Label::Broad));
+        assert_eq!(Relation::Part.label(), Some(Label::Partial));
+        assert_eq!(Relation::Sibling.label(), Some(Label::NoRelation));
+        assert_eq!(Relation::Unplaced.label(), None);
     }
 }

@@ -10,10 +10,12 @@ use std::path::Path;
 use serde::Serialize;
 use syncabel_corpus::predictions::Prediction;
 
-use crate::compare::describe;
+use crate::cells::{percent, percent_interval};
+use crate::compare::{compare_scored, describe};
 use crate::score::{Outcome, Scored};
-use crate::tables::{Aggregate, ArmSummary, Summary, Table};
-use crate::{Error, EvalReport, figures};
+use crate::strata::PARTITIONS;
+use crate::tables::Table;
+use crate::{CorrectedComparison, Correction, Error, EvalReport, Stratum, figures};
 
 /// A system as the page shows it.
 #[derive(Debug)]
@@ -32,6 +34,7 @@ pub struct System<'p> {
 struct Data<'p> {
     lead: String,
     tables: Vec<PageTable<'p>>,
+    partitions: [PagePartition; PARTITIONS.len()],
     mentions: Vec<MentionRow<'p>>,
     systems: Vec<SystemRows<'p>>,
 }
@@ -39,8 +42,18 @@ struct Data<'p> {
 #[derive(Serialize)]
 struct PageTable<'p> {
     title: &'p str,
+    /// Whether it is unfolded from the beginning.
+    open: bool,
     columns: &'p [String],
     rows: &'p [Vec<String>],
+}
+
+/// A way of cutting the mentions into parts, as filters and tags show it.
+#[derive(Serialize)]
+struct PagePartition {
+    title: &'static str,
+    parts: &'static [&'static str],
+    tags: &'static [&'static str],
 }
 
 /// What all systems share about a mention.
@@ -53,12 +66,8 @@ struct MentionRow<'p> {
     sentence: &'p str,
     gold: &'p str,
     gold_name: &'p str,
-    seen: Option<bool>,
-    seen_mention: Option<bool>,
-    composite: bool,
-    words: u8,
-    abbreviation: bool,
-    repeated: bool,
+    /// For each partition, in their order, the digit of the part that the mention belongs to; a dash where that is not known.
+    strata: String,
 }
 
 #[derive(Serialize)]
@@ -72,10 +81,18 @@ struct SystemRows<'p> {
 #[derive(Serialize)]
 struct AnswerRow<'p> {
     right: bool,
+    /// Between 0 and 1, where ties earn a part.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    credit: Option<f64>,
     name: &'p str,
     code: &'p str,
+    #[serde(skip_serializing_if = "Option::is_none")]
     score: Option<f64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
     beam: Option<f64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    probability: Option<f64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
     label: Option<String>,
 }
 
@@ -93,12 +110,20 @@ pub fn render(title: &str, systems: &[System<'_>], more: &[Table]) -> Result<Str
         });
     }
     let union = Union::of(systems)?;
+    let comparisons = comparisons(systems)?;
+    let first = &systems[0].name;
     let mut tables = vec![strata(systems)?];
+    if !comparisons.is_empty() {
+        tables.push(CorrectedComparison::table(&comparisons, first)?);
+    }
+    let open = tables.len();
     for system in systems {
-        let mut thresholds = system.report.threshold_table()?;
-        thresholds.title = format!("Thresholds, {}", system.name);
-        if !thresholds.rows().is_empty() {
-            tables.push(thresholds);
+        for (stem, mut table) in system.report.tables()? {
+            // The table of strata has all systems side by side.
+            if stem != "strata" {
+                table.title = format!("{}: {}", system.name, table.title);
+                tables.push(table);
+            }
         }
     }
     tables.extend(more.iter().cloned());
@@ -106,12 +131,19 @@ pub fn render(title: &str, systems: &[System<'_>], more: &[Table]) -> Result<Str
         lead: lead(systems, union.mentions.len()),
         tables: tables
             .iter()
-            .map(|t| PageTable {
+            .enumerate()
+            .map(|(index, t)| PageTable {
                 title: &t.title,
+                open: index < open,
                 columns: &t.columns,
                 rows: t.rows(),
             })
             .collect(),
+        partitions: PARTITIONS.each_ref().map(|p| PagePartition {
+            title: p.title,
+            parts: p.parts,
+            tags: p.tags,
+        }),
         mentions: union.mentions,
         systems: systems
             .iter()
@@ -129,7 +161,7 @@ pub fn render(title: &str, systems: &[System<'_>], more: &[Table]) -> Result<Str
     let parts = [
         ("%TITLE%", escape(title)),
         ("%STYLE%", include_str!("page.css").to_owned()),
-        ("%FIGURES%", pictures(systems)?),
+        ("%FIGURES%", pictures(systems, &comparisons)?),
         ("%SCRIPT%", include_str!("page.js").to_owned()),
         // Last, so that nothing in the data is taken for a placeholder; a closing tag must not end the script.
         (
@@ -167,6 +199,20 @@ fn lead(systems: &[System<'_>], mentions: usize) -> String {
     systems.iter().map(score).collect::<Vec<_>>().join(". ") + "."
 }
 
+/// The first system against every other that has the same mentions; those that have others are left out, as the lead says.
+fn comparisons(systems: &[System<'_>]) -> Result<Vec<CorrectedComparison>, Error> {
+    let (first, others) = (&systems[0], &systems[1..]);
+    let mut all = Vec::new();
+    for other in others {
+        match compare_scored(first.scored, other.scored, &first.report.options) {
+            Ok(comparison) => all.push((other.name.clone(), comparison)),
+            Err(Error::DifferentMentions { .. }) => {}
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(CorrectedComparison::all(all, Correction::default()))
+}
+
 /// One line per stratum that a system has, the systems side by side. Where they differ in its mentions, there is a number for
 /// each system.
 fn strata(systems: &[System<'_>]) -> Result<Table, Error> {
@@ -176,48 +222,28 @@ fn strata(systems: &[System<'_>]) -> Result<Table, Error> {
         columns.push("95 % interval".to_owned());
     }
     let mut table = Table::new("Recall@1 by stratum", columns);
-    let all: Vec<Table> = systems
-        .iter()
-        .map(|s| s.report.table(""))
-        .collect::<Result<_, Error>>()?;
-    for stratum in strata_of_any(&all) {
-        let rows: Vec<Option<&Vec<String>>> = all
+    let all: Vec<Vec<(String, Stratum)>> = systems.iter().map(|s| s.report.lines()).collect();
+    for name in figures::names_of_any(&all) {
+        let of: Vec<Option<&Stratum>> = all
             .iter()
-            .map(|of_system| of_system.rows().iter().find(|row| row[0] == stratum))
+            .map(|lines| lines.iter().find(|(known, _)| *known == name))
+            .map(|line| line.map(|(_, stratum)| stratum))
             .collect();
-        let cell = |row: &Option<&Vec<String>>, column: usize| {
-            row.map_or(String::new(), |row| row[column].clone())
-        };
-        let mut mentions: Vec<String> = rows
+        let mut mentions: Vec<String> = of
             .iter()
-            .map(|row| row.map_or("0".to_owned(), |row| row[1].clone()))
+            .map(|stratum| stratum.map_or(0, |s| s.rows).to_string())
             .collect();
         if mentions.iter().all(|count| *count == mentions[0]) {
             mentions.truncate(1);
         }
-        let mut cells = vec![stratum.to_owned(), mentions.join(" / ")];
-        cells.extend(rows.iter().flat_map(|row| [cell(row, 3), cell(row, 4)]));
+        let mut cells = vec![name, mentions.join(" / ")];
+        cells.extend(of.iter().flat_map(|stratum| match stratum {
+            Some(s) => [percent(s.recall_at_1), percent_interval(s.ci95)],
+            None => Default::default(),
+        }));
         table.push(cells)?;
     }
     Ok(table)
-}
-
-/// Strata in the order of the first table; one that only later tables have stands behind the one before it there.
-fn strata_of_any(tables: &[Table]) -> Vec<&str> {
-    let mut strata: Vec<&str> = Vec::new();
-    for table in tables {
-        let mut next = 0;
-        for row in table.rows() {
-            match strata.iter().position(|name| *name == row[0]) {
-                Some(place) => next = place + 1,
-                None => {
-                    strata.insert(next, &row[0]);
-                    next += 1;
-                }
-            }
-        }
-    }
-    strata
 }
 
 fn mention<'p>(row: &'p Prediction, outcome: &Outcome) -> MentionRow<'p> {
@@ -233,12 +259,13 @@ fn mention<'p>(row: &'p Prediction, outcome: &Outcome) -> MentionRow<'p> {
         },
         gold: &row.code,
         gold_name: &row.annotation,
-        seen: outcome.seen,
-        seen_mention: outcome.seen_mention,
-        composite: outcome.composite,
-        words: outcome.surface.words,
-        abbreviation: outcome.surface.abbreviation,
-        repeated: outcome.repeated,
+        strata: PARTITIONS
+            .iter()
+            .map(|partition| match (partition.part)(outcome) {
+                Some(part) => char::from_digit(part as u32, 10).unwrap_or('-'),
+                None => '-',
+            })
+            .collect(),
     }
 }
 
@@ -303,76 +330,27 @@ fn answer<'p>(row: &'p Prediction, outcome: &Outcome) -> AnswerRow<'p> {
     let number = |x: f64| x.is_finite().then(|| (x * 1e4).round() / 1e4);
     AnswerRow {
         right: outcome.correct,
+        credit: number(outcome.credit).filter(|credit| 0.0 < *credit && *credit < 1.0),
         name: &row.prediction,
         code: &row.predicted_code,
         score: number(row.prediction_score),
         beam: number(row.prediction_beam_score),
+        probability: row.probability.and_then(number),
         label: outcome.label.map(|label| label.to_string()),
     }
 }
 
-/// Recall by system, and the reliability and risk-coverage curves of the first.
-fn pictures(systems: &[System<'_>]) -> Result<String, Error> {
+/// Everything that can be drawn of these systems.
+fn pictures(systems: &[System<'_>], comparisons: &[CorrectedComparison]) -> Result<String, Error> {
     let folder = tempfolder()?;
-    let path = folder.path();
-    let aggregate = |rows, recall, ci95| Aggregate {
-        rows,
-        mean: recall,
-        min: recall,
-        max: recall,
-        ci95,
-    };
-    let arm = |s: &System<'_>| {
-        let part = |p: &crate::Stratum| aggregate(p.rows, p.recall_at_1, p.ci95);
-        ArmSummary {
-            arm: s.name.clone(),
-            seeds: vec![0],
-            all: aggregate(s.report.rows, s.report.recall_at_1, s.report.ci95),
-            seen: s.report.seen.as_ref().map(part),
-            unseen: s.report.unseen.as_ref().map(part),
-            budget: Vec::new(),
-        }
-    };
-    let summary = Summary {
-        arms: systems.iter().map(arm).collect(),
-    };
-    figures::recall_by_strategy(&summary, path, "recall")?;
-    let mut html = figure(
-        path,
-        "recall",
-        "Recall@1 of all, seen and unseen concepts with 95 % intervals; the numbers are in the table of strata.",
-    )?;
-    for system in systems {
-        let scores = &system.report.scores;
-        let bins: Vec<_> = scores
-            .iter()
-            .filter_map(|s| Some((s.column.as_str(), s.calibration.as_ref()?)))
-            .collect();
-        if !bins.is_empty() {
-            figures::reliability(&bins, path, "reliability")?;
-            html += &figure(
-                path,
-                "reliability",
-                &format!("{}: share of right answers by score", system.name),
-            )?;
-        }
-        let risks: Vec<_> = scores
-            .iter()
-            .map(|s| (s.column.as_str(), s.risk_coverage.as_slice()))
-            .collect();
-        if !risks.is_empty() {
-            figures::risk_coverage(&risks, path, "risk")?;
-            html += &figure(
-                path,
-                "risk",
-                &format!(
-                    "{}: share of errors by share of mentions answered",
-                    system.name
-                ),
-            )?;
-        }
-    }
-    Ok(html)
+    let named: Vec<figures::Named<'_>> = systems
+        .iter()
+        .map(|s| (s.name.as_str(), s.report))
+        .collect();
+    figures::draw_report(&named, comparisons, folder.path())?
+        .iter()
+        .map(|drawn| figure(folder.path(), &drawn.stem, &drawn.caption))
+        .collect()
 }
 
 /// An inline picture with its caption; the caption is what a screen reader gets.
@@ -427,6 +405,7 @@ mod tests {
             .into(),
             prediction_score: 0.5,
             prediction_beam_score: f64::NAN,
+            probability: Some(0.75),
             ..Prediction::default()
         };
         (0..12).map(row).collect()
@@ -468,9 +447,28 @@ mod tests {
         assert_eq!(data["mentions"].as_array().unwrap().len(), 12);
         assert_eq!(data["systems"][1]["rows"][1]["right"], false);
         assert_eq!(
-            data["systems"][0]["rows"][1]["beam"],
-            serde_json::Value::Null
+            data["systems"][0]["rows"][1].get("beam"),
+            None,
+            "a score that the file lacks is not shown"
         );
+        assert_eq!(data["systems"][0]["rows"][1]["probability"], 0.75);
+        // Concept, string and pair unknown without training data, then one word, no abbreviation, a repeated concept.
+        let strata = data["mentions"][1]["strata"].as_str().unwrap();
+        assert_eq!(strata, "-----00100");
+        let titles: Vec<&str> = data["tables"]
+            .as_array()
+            .unwrap()
+            .iter()
+            .map(|table| table["title"].as_str().unwrap())
+            .collect();
+        for title in [
+            "Recall@1 by stratum",
+            "Systems beside A <one>, paired by mention",
+            "A <one>: Right answer among the first k",
+            "B: Thresholds",
+        ] {
+            assert!(titles.contains(&title), "{title} not in {titles:?}");
+        }
     }
 
     fn data(page: &str) -> serde_json::Value {
@@ -527,6 +525,7 @@ mod tests {
         );
         assert_eq!(of("all").unwrap()[1], "12 / 10");
     }
+
     #[test]
     fn systems_with_different_gold_are_refused() {
         let options = EvalOptions::default();

@@ -51,9 +51,9 @@
     };
     box.addEventListener("input", filter);
     draw();
-    list.append(make("h3", { id: title }, table.title), box,
+    list.append(make("details", table.open ? { open: "" } : {}, make("summary", {}, make("h3", { id: title }, table.title)), box,
       make("div", { class: "scroll", tabindex: "0", role: "region", "aria-labelledby": title },
-        make("table", { "aria-labelledby": title }, make("thead", {}, make("tr", {}, ...heads)), body)));
+        make("table", { "aria-labelledby": title }, make("thead", {}, make("tr", {}, ...heads)), body))));
   });
 
   // The error browser. Only one page of rows is ever in the document.
@@ -62,25 +62,30 @@
   const names = systems.map((s) => s.name);
   const state = { page: 0, sort: null, down: false, rows: [] };
   const form = document.getElementById("filters");
-  const select = (label, options, keep) => {
+  const fields = (legend) => {
+    const set = make("fieldset", {}, make("legend", {}, legend));
+    form.append(set);
+    return set;
+  };
+  const [answers, strata] = [fields("Answers"), fields("Strata")];
+  const select = (set, label, options, keep) => {
     const box = make("select", { onchange: () => update(true) }, ...options.map(([text]) => make("option", { value: text }, text)));
-    form.append(make("label", {}, label, box));
+    set.append(make("label", {}, label, box));
     return () => keep(options[box.selectedIndex][1]);
   };
   const text = make("input", { type: "search", oninput: () => update(true) });
-  form.append(make("label", {}, "Text, code or document", text));
+  answers.append(make("label", {}, "Text, code or document", text));
   const any = ["any", null];
-  const flag = (name) => (wanted) => wanted === null ? null : (m) => m[name] === wanted;
-  const filters = [
-    select("Group", [any, ...[...new Set(mentions.map((m) => m.group))].sort().map((g) => [g, g])], flag("group")),
-  ];
-  if (mentions.some((m) => m.seen !== null)) {
-    filters.push(select("Concept", [any, ["seen", true], ["unseen", false]], flag("seen")));
-    filters.push(select("Mention string", [any, ["seen", true], ["unseen", false]], flag("seen_mention")));
-  }
-  filters.push(select("Gold", [any, ["simple", false], ["composite", true]], flag("composite")));
-  filters.push(select("Words", [any, ["1", 1], ["2", 2], ["3", 3], ["4+", 4]], flag("words")));
-  filters.push(select("Abbreviation", [any, ["yes", true], ["no", false]], flag("abbreviation")));
+  const filters = [];
+  const groups = [...new Set(mentions.map((m) => m.group))].sort();
+  filters.push(select(strata, "Group", [any, ...groups.map((g) => [g, g])], (wanted) => wanted === null ? null : (m) => m.group === wanted));
+  data.partitions.forEach((partition, p) => {
+    const parts = [...new Set(mentions.map((m) => m.strata[p]))].filter((part) => part !== "-").sort();
+    // Nothing to choose between where all mentions are alike or nothing is known.
+    if (parts.length < 2) return;
+    const options = parts.map((part) => [partition.parts[part].replace("_", " "), part]);
+    filters.push(select(strata, partition.title, [any, ...options], (wanted) => wanted === null ? null : (m) => m.strata[p] === wanted));
+  });
   const outcomes = [any, ...(systems.length === 1
     ? [["right", ["1"]], ["wrong", ["0"]]]
     : [[`${names[0]} right, ${names[1]} wrong`, ["10"]], [`${names[0]} wrong, ${names[1]} right`, ["01"]],
@@ -92,23 +97,32 @@
     const lacking = [[`${a} has it, ${b} does not`, ["1-", "0-"]], [`${b} has it, ${a} does not`, ["-1", "-0"]], [`neither ${a} nor ${b} has it`, ["--"]]];
     outcomes.push(...lacking.filter(([, wanted]) => verdicts.some((v) => wanted.includes(v))));
   }
-  filters.push(select("Outcome", outcomes, (wanted) => wanted === null ? null : (m, i) => wanted.includes(verdicts[i])));
+  filters.push(select(answers, "Outcome", outcomes, (wanted) => wanted === null ? null : (m, i) => wanted.includes(verdicts[i])));
   systems.forEach((system) => {
-    const labels = [...new Set(system.rows.map((r) => (r === null ? null : r.label)).filter((l) => l !== null))].sort();
-    if (labels.length > 0) filters.push(select(`Judge on ${system.name}`, [any, ...labels.map((l) => [l, l])], (wanted) =>
+    const labels = [...new Set(system.rows.map((r) => (r === null ? undefined : r.label)).filter((l) => l !== undefined))].sort();
+    if (labels.length > 0) filters.push(select(answers, `Judge on ${system.name}`, [any, ...labels.map((l) => [l, l])], (wanted) =>
       wanted === null ? null : (m, i) => system.rows[i] !== null && system.rows[i].label === wanted));
   });
-  const haystack = mentions.map((m, i) => [m.sentence, m.gold_name, m.gold, m.document, ...systems.flatMap((s) => (s.rows[i] === null ? [] : [s.rows[i].name, s.rows[i].code]))].join(" ").toLowerCase());
+  // Made when a text is looked for the first time: the page opens sooner.
+  let haystack = null;
+  const contains = (i, wanted) => {
+    haystack ??= mentions.map((m, i) => [m.sentence, m.gold_name, m.gold, m.document, ...systems.flatMap((s) => (s.rows[i] === null ? [] : [s.rows[i].name, s.rows[i].code]))].join(" ").toLowerCase());
+    return haystack[i].includes(wanted);
+  };
 
-  const score = (x) => (x === null ? "" : x.toFixed(3));
+  answers.append(make("button", { type: "button", onclick: () => {
+    form.reset();
+    update(true);
+  } }, "Clear all filters"));
+
   const columns = [
     { name: "Mention in its sentence", key: (i) => mentions[i].sentence },
     { name: "Gold", key: (i) => mentions[i].gold_name || mentions[i].gold },
-    ...systems.map((s) => ({ name: s.name, key: (i) => (s.rows[i] === null || s.rows[i].score === null ? -Infinity : s.rows[i].score) })),
+    ...systems.map((s) => ({ name: s.name, key: (i) => (s.rows[i] === null || s.rows[i].score === undefined ? -Infinity : s.rows[i].score) })),
     { name: "Strata", key: (i) => mentions[i].group },
   ];
   const heads = columns.map((column, c) => {
-    const head = make("th", { scope: "col" });
+    const head = make("th", { scope: "col", role: "columnheader" });
     head.append(make("button", { type: "button", onclick: () => {
       state.down = state.sort === c ? !state.down : false;
       state.sort = c;
@@ -118,7 +132,7 @@
     } }, column.name));
     return head;
   });
-  document.querySelector("#mentions thead").append(make("tr", {}, ...heads));
+  document.querySelector("#mentions thead").append(make("tr", { role: "row" }, ...heads));
 
   const sentence = (marked) => {
     const cell = make("td", { class: "sentence" });
@@ -136,21 +150,18 @@
       cell.append("not scored in this file");
       return cell;
     }
-    cell.append(make("span", { class: `verdict ${row.right ? "right" : "wrong"}` }, row.right ? "✓ right " : "✗ wrong "),
+    const verdict = row.right ? "✓ right " : row.credit === undefined ? "✗ wrong " : `◐ ${(100 * row.credit).toFixed(0)} % right `;
+    cell.append(make("span", { class: `verdict ${row.right ? "right" : "wrong"}` }, verdict),
       row.name || "no answer", document.createElement("br"), make("span", { class: "code" }, row.code));
-    const details = [];
-    if (row.score !== null) details.push(`score ${score(row.score)}`);
-    if (row.beam !== null) details.push(`beam ${score(row.beam)}`);
-    if (row.label !== null) details.push(`judge ${row.label}`);
+    const details = [["score", row.score], ["beam", row.beam], ["probability", row.probability]]
+      .filter(([, x]) => x !== undefined).map(([name, x]) => `${name} ${x.toFixed(3)}`);
+    if (row.label !== undefined) details.push(`judge ${row.label}`);
     if (details.length > 0) cell.append(document.createElement("br"), details.join(", "));
     return cell;
   };
   const tags = (m) => {
-    const words = [m.group, `${m.words === 4 ? "4+" : m.words} word${m.words === 1 ? "" : "s"}`];
-    if (m.seen !== null) words.push(m.seen ? "seen concept" : "unseen concept", m.seen_mention ? "seen string" : "unseen string");
-    if (m.composite) words.push("composite");
-    if (m.abbreviation) words.push("abbreviation");
-    if (m.repeated) words.push("repeated");
+    const known = data.partitions.map((partition, p) => (m.strata[p] === "-" ? "" : partition.tags[m.strata[p]]));
+    const words = [m.group, ...known.filter((tag) => tag !== "")];
     const cell = make("td", { class: "tags" }, ...words.map((w) => make("span", {}, w)));
     cell.append(document.createElement("br"), `${m.document} ${m.start}–${m.end}`);
     return cell;
@@ -163,7 +174,13 @@
     body.replaceChildren(...shown.map((i) => {
       const m = mentions[i];
       const gold = make("td", { class: "answer" }, m.gold_name || "", document.createElement("br"), make("span", { class: "code" }, m.gold));
-      return make("tr", {}, sentence(m.sentence), gold, ...systems.map((s) => answer(s.rows[i])), tags(m));
+      const cells = [sentence(m.sentence), gold, ...systems.map((s) => answer(s.rows[i])), tags(m)];
+      // In a narrow window cells stand below each other, named by their column; the roles keep them a table there.
+      cells.forEach((cell, c) => {
+        cell.setAttribute("role", "cell");
+        cell.dataset.column = columns[c].name;
+      });
+      return make("tr", { role: "row" }, ...cells);
     }));
     document.querySelectorAll(".page").forEach((p) => { p.textContent = `Page ${state.page + 1} of ${pages}`; });
     document.querySelectorAll(".pager button").forEach((b) => {
@@ -178,7 +195,7 @@
     const wanted = text.value.toLowerCase().trim();
     const rows = [];
     for (let i = 0; i < mentions.length; i++) {
-      if ((wanted === "" || haystack[i].includes(wanted)) && active.every((f) => f(mentions[i], i))) rows.push(i);
+      if ((wanted === "" || contains(i, wanted)) && active.every((f) => f(mentions[i], i))) rows.push(i);
     }
     if (state.sort !== null) {
       const key = columns[state.sort].key;
@@ -191,7 +208,10 @@
       const has = rows.filter((i) => s.rows[i] !== null);
       const right = has.filter((i) => s.rows[i].right).length;
       const of = has.length === rows.length ? "" : ` of its ${has.length}`;
-      return `${s.name} ${right}${of} right (${has.length ? (100 * right / has.length).toFixed(1) : "0.0"} %)`;
+      // Ties may earn a part: then the share is recall, not the share of right answers.
+      const credit = has.reduce((sum, i) => sum + (s.rows[i].credit ?? Number(s.rows[i].right)), 0);
+      const share = has.length ? (100 * credit / has.length).toFixed(1) : "0.0";
+      return `${s.name} ${right}${of} right (${credit === right ? "" : "recall "}${share} %)`;
     });
     document.getElementById("count").textContent = `${rows.length} of ${mentions.length} mentions; ${shares.join("; ")}`;
     draw();

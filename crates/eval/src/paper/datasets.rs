@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 use syncabel_corpus::{Corpus, CorpusFormat, ReadOptions, read};
 
 use super::Sources;
-use super::tables::{NOT_KNOWN, corpus_name, table};
+use super::tables::{NOT_KNOWN, corpus_name};
 use crate::tables::Table;
 use crate::{Error, published::CORPORA};
 
@@ -184,7 +184,7 @@ impl Monitoring {
 
 /// Documents and mentions: totals that the authors state, then what our readers count.
 pub(super) fn counts(sources: &Sources) -> Result<Table, Error> {
-    let mut table = table(
+    let mut table = Table::of(
         "Documents and mentions",
         &[
             "corpus",

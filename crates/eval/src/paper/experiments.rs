@@ -226,8 +226,8 @@ fn cost_table(summary: &Summary) -> Result<crate::tables::Table, Error> {
     let score = |a: Option<crate::tables::Aggregate>| match a.filter(|a| a.rows > 0) {
         None => "–".to_owned(),
         Some(a) => {
-            let [low, high] = a.ci95.map(super::tables::percent);
-            format!("{} ({low}–{high})", super::tables::percent(a.mean))
+            let [low, high] = a.ci95.map(crate::cells::percent);
+            format!("{} ({low}–{high})", crate::cells::percent(a.mean))
         }
     };
     let mut budget: Vec<&str> = Vec::new();

@@ -6,6 +6,8 @@
 //! results/published/datasets.json      what our readers count in the corpora ([`Datasets`])
 //! results/*/summary.json               what our own runs give
 //! results/linking, training_speed      speed and memory beside other programs ([`Speeds`])
+//! results/judge/agreement.json         judges of ours against the clinician
+//! results/judge/hierarchy/*.json       where wrong answers stand in a KB's hierarchy
 //!        └─▶ paper/generated/*.typ, *.csv, *.svg, numbers.json ─▶ paper/report.typ ─▶ paper/report.pdf
 //! ```
 //!
@@ -23,10 +25,12 @@ use std::path::Path;
 
 use serde::Deserialize;
 
-use crate::figures::{self, ShareBar};
+use crate::cells;
+use crate::figures;
+use crate::judge::hierarchy::RelationCounts;
 use crate::published::{Recomputed, STRATEGIES};
 use crate::tables::{Aggregate, ArmSummary, Summary, Table};
-use crate::{Agreement, Error};
+use crate::{ColumnAgreement, Error};
 
 pub use datasets::Datasets;
 pub use experiments::Experiment;
@@ -160,6 +164,8 @@ pub struct Sources {
     pub speeds: Speeds,
     /// Judges that we ran on the clinician's sample.
     pub judges: Judges,
+    /// Where answers stand in the hierarchy of their KB, by corpus and system: the name of the file.
+    pub hierarchies: Vec<(String, RelationCounts)>,
 }
 
 /// What `syncabel judge agree --json` prints.
@@ -167,15 +173,6 @@ pub struct Sources {
 pub struct Judges {
     /// The clinician's column against each judge's.
     pub agreement: Vec<ColumnAgreement>,
-}
-
-/// Two verdict columns compared.
-#[derive(Debug, Clone, PartialEq, Deserialize)]
-pub struct ColumnAgreement {
-    /// The judge's column.
-    pub second: String,
-    /// How far they agree.
-    pub agreement: Agreement,
 }
 
 impl Sources {
@@ -191,6 +188,7 @@ impl Sources {
             experiments: experiments::read_all(results)?,
             speeds: Speeds::read(results)?,
             judges: read_if_there(&results.join("judge/agreement.json"))?,
+            hierarchies: read_hierarchies(&results.join("judge/hierarchy"))?,
         })
     }
 
@@ -284,29 +282,16 @@ impl Sources {
     }
 
     fn draw_judge(&self, folder: &Path) -> Result<(), Error> {
-        let parts = ["strict", "exact", "broad", "narrow", "no_relation"];
-        let mut bars = Vec::new();
+        let mut systems = Vec::new();
         for corpus in crate::published::CORPORA {
             for (strategy, system) in [("human_only", "without"), ("interleaved", "with SynCABEL")]
             {
-                let Some(report) = self.recomputed.main(corpus, strategy) else {
-                    continue;
-                };
-                let share = |part: &&str| report.judge_rates.get(*part).map_or(0.0, |r| r.rate);
-                bars.push(ShareBar {
-                    label: format!("{corpus}, {system}"),
-                    parts: parts.iter().map(share).collect(),
-                });
+                if let Some(report) = self.recomputed.main(corpus, strategy) {
+                    systems.push((format!("{corpus}, {system}"), &report.judge_rates));
+                }
             }
         }
-        let names = [
-            "strict",
-            "exact",
-            "broad or partial",
-            "narrow",
-            "no relation",
-        ];
-        figures::stacked_shares(&names, &bars, folder, "judge").map(|_| ())
+        figures::judge_shares(&systems, folder, "judge").map(|_| ())
     }
 
     fn draw_confidence(&self, folder: &Path) -> Result<(), Error> {
@@ -338,6 +323,19 @@ impl Sources {
         );
         numbers.extend(self.speeds.numbers());
         numbers.extend(self.monitoring_numbers());
+        for (name, counts) in &self.hierarchies {
+            numbers.insert(
+                format!("hierarchy_{name}_mentions"),
+                counts.mentions.to_string(),
+            );
+            numbers.insert(format!("hierarchy_{name}_wrong"), counts.wrong.to_string());
+            for r in counts.relations.iter().filter(|r| r.steps.is_none()) {
+                numbers.insert(
+                    format!("hierarchy_{name}_{}", r.relation),
+                    r.mentions.to_string(),
+                );
+            }
+        }
         for row in &self.published.efficiency {
             let key = format!(
                 "paper_{}_speed",
@@ -361,10 +359,10 @@ impl Sources {
         }
         for comparison in &self.recomputed.comparisons {
             let key = comparison.second.trim_end_matches(".tsv.gz").to_lowercase();
-            let [low, high] = comparison.comparison.difference_ci95.map(tables::percent);
+            let [low, high] = comparison.comparison.difference_ci95.map(cells::percent);
             numbers.insert(
                 format!("gain_{key}"),
-                tables::percent(comparison.comparison.difference),
+                cells::percent(comparison.comparison.difference),
             );
             numbers.insert(format!("gain_{key}_low"), low);
             numbers.insert(format!("gain_{key}_high"), high);
@@ -378,18 +376,18 @@ impl Sources {
                 numbers.insert(format!("{key}_{name}"), value);
             };
             put("rows", report.rows.to_string());
-            put("recall", tables::percent(report.recall_at_1));
-            put("low", tables::percent(report.ci95[0]));
-            put("high", tables::percent(report.ci95[1]));
+            put("recall", cells::percent(report.recall_at_1));
+            put("low", cells::percent(report.ci95[0]));
+            put("high", cells::percent(report.ci95[1]));
             if let (Some(seen), Some(unseen)) = (&report.seen, &report.unseen) {
-                put("seen", tables::percent(seen.recall_at_1));
-                put("unseen", tables::percent(unseen.recall_at_1));
+                put("seen", cells::percent(seen.recall_at_1));
+                put("unseen", cells::percent(unseen.recall_at_1));
             }
             for (kind, stratum) in report.strata.get("gold").into_iter().flatten() {
                 put(&format!("{kind}_rows"), stratum.rows.to_string());
                 put(
                     &format!("{kind}_recall"),
-                    tables::percent(stratum.recall_at_1),
+                    cells::percent(stratum.recall_at_1),
                 );
             }
             for score in &report.scores {
@@ -400,13 +398,13 @@ impl Sources {
                 };
                 put(&format!("{column}_zeros"), score.zeros.to_string());
                 let share = score.zeros as f64 / report.rows as f64;
-                put(&format!("{column}_zero_share"), tables::percent(share));
+                put(&format!("{column}_zero_share"), cells::percent(share));
                 put(&format!("{column}_aurc"), format!("{:.3}", score.aurc));
                 if let Some(c) = &score.calibration {
                     put(&format!("{column}_ece"), format!("{:.3}", c.ece));
                     put(
                         &format!("{column}_lowest_bin"),
-                        tables::percent(c.bins[0].accuracy),
+                        cells::percent(c.bins[0].accuracy),
                     );
                 }
             }
@@ -442,6 +440,7 @@ impl Sources {
             ("human_share", ours::human_share(self)?),
             ("judge", tables::judge(self)?),
             ("clinician", tables::clinician(self)?),
+            ("hierarchy", tables::hierarchy(self)?),
             ("strata", tables::strata(self)?),
             ("comparisons", tables::comparisons(self)?),
             ("confidence", tables::confidence(self)?),
@@ -458,6 +457,27 @@ fn read_json<T: for<'de> Deserialize<'de>>(path: &Path) -> Result<T, Error> {
         path: path.to_path_buf(),
         reason: error.to_string(),
     })
+}
+
+/// All files of what `syncabel judge hierarchy --json` prints, in the order of their names; none where the folder is absent.
+fn read_hierarchies(folder: &Path) -> Result<Vec<(String, RelationCounts)>, Error> {
+    if !folder.is_dir() {
+        return Ok(Vec::new());
+    }
+    let mut files = Vec::new();
+    for entry in fs::read_dir(folder).map_err(Error::io(folder))? {
+        files.push(entry.map_err(Error::io(folder))?.path());
+    }
+    files.retain(|path| path.extension().is_some_and(|e| e == "json"));
+    files.sort();
+    let name = |path: &Path| {
+        path.file_stem()
+            .map_or_else(String::new, |stem| stem.to_string_lossy().into_owned())
+    };
+    files
+        .iter()
+        .map(|path| Ok((name(path), read_json(path)?)))
+        .collect()
 }
 
 /// As [`read_json`]; what is empty where the file is absent.

@@ -2,8 +2,9 @@
 
 use super::Sources;
 use super::experiments::{Experiment, Pair};
-use super::tables::{NOT_KNOWN, NOT_RUN, points, strategy_name, table, with_interval};
+use super::tables::{NOT_KNOWN, NOT_RUN, strategy_name, with_interval};
 use crate::Error;
+use crate::cells::points;
 use crate::published::STRATEGIES;
 use crate::tables::{Aggregate, ArmSummary, Table};
 
@@ -104,7 +105,7 @@ pub(super) fn nearest_names(sources: &Sources) -> Result<Table, Error> {
         "with nearest names",
         "difference (95 %)",
     ];
-    let mut table = table(
+    let mut table = Table::of(
         "Nearest names as answers, recall@1 in percent (95 %)",
         &columns,
     );
@@ -149,7 +150,7 @@ fn difference(experiment: &Experiment, first: &str, second: &str, stratum: &str)
 
 /// How much human data suffices with synthetic data: the paper's statement, and the same reading of our sweep.
 pub(super) fn human_share(sources: &Sources) -> Result<Table, Error> {
-    let mut table = table(
+    let mut table = Table::of(
         "Smallest share of the human rows at which interleaving reaches the score of all human rows alone",
         &[
             "corpus",

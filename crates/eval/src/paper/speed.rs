@@ -5,7 +5,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use super::Sources;
-use super::tables::{NOT_KNOWN, table};
+use super::tables::NOT_KNOWN;
 use crate::Error;
 use crate::figures::Bar;
 use crate::tables::Table;
@@ -153,7 +153,7 @@ fn folders(parent: &Path) -> Result<Vec<PathBuf>, Error> {
 
 /// Linking: the paper's systems, then what we measured, ours and transformers.
 pub(super) fn linking(sources: &Sources) -> Result<Table, Error> {
-    let mut table = table(
+    let mut table = Table::of(
         "Linking: mentions per second and memory",
         &[
             "weights",
@@ -196,7 +196,7 @@ pub(super) fn linking(sources: &Sources) -> Result<Table, Error> {
 pub(super) fn training(sources: &Sources) -> Result<Table, Error> {
     let title = "Training: tokens per second and memory";
     let Some(measured) = &sources.speeds.training else {
-        return Ok(table(title, &["system"]));
+        return Ok(Table::of(title, &["system"]));
     };
     let mut table = Table::new(title, measured.columns.clone());
     for row in &measured.rows {

@@ -1,6 +1,8 @@
 //! The report's tables: published, recomputed, ours.
 
 use super::Sources;
+use crate::cells::{percent, points};
+use crate::judge::hierarchy::RelationCount;
 use crate::published::CORPORA;
 use crate::tables::Table;
 use crate::{Agreement, EvalReport, JUDGE_RATES, Stratum};
@@ -17,22 +19,9 @@ const NOT_ASKED: &str = "not in the paper";
 /// Why one of the paper's is empty: its value was not at hand.
 pub(super) const NOT_KNOWN: &str = "not known";
 
-pub(super) fn percent(fraction: f64) -> String {
-    format!("{:.1}", 100.0 * fraction)
-}
-
 pub(super) fn with_interval(fraction: f64, ci95: Interval) -> String {
     let [low, high] = ci95.map(percent);
     format!("{} ({low}–{high})", percent(fraction))
-}
-
-/// Points of a difference, with its sign.
-pub(super) fn points(fraction: f64) -> String {
-    format!("{:+.1}", 100.0 * fraction)
-}
-
-pub(super) fn table(title: &str, columns: &[&str]) -> Table {
-    Table::new(title, columns.iter().map(|c| (*c).to_owned()).collect())
 }
 
 pub(super) fn strategy_name(strategy: &str) -> &str {
@@ -95,7 +84,7 @@ pub(super) fn main(sources: &Sources) -> Result<Table, Error> {
 }
 
 pub(super) fn seen_unseen(sources: &Sources) -> Result<Table, Error> {
-    let mut table = table(
+    let mut table = Table::of(
         "Recall@1 on seen and unseen concepts, in percent",
         &[
             "corpus",
@@ -142,7 +131,7 @@ pub(super) fn seen_unseen(sources: &Sources) -> Result<Table, Error> {
 }
 
 pub(super) fn composition(sources: &Sources) -> Result<Table, Error> {
-    let mut table = table(
+    let mut table = Table::of(
         "Recall@1 by composition of the training data, in percent",
         &[
             "composition",
@@ -183,7 +172,7 @@ pub(super) fn composition(sources: &Sources) -> Result<Table, Error> {
 
 /// One line per corpus and rate; the two systems stand side by side.
 pub(super) fn judge(sources: &Sources) -> Result<Table, Error> {
-    let mut table = table(
+    let mut table = Table::of(
         "The judge's rates, in percent of all mentions",
         &[
             "corpus",
@@ -220,7 +209,7 @@ pub(super) fn judge(sources: &Sources) -> Result<Table, Error> {
 }
 
 pub(super) fn clinician(sources: &Sources) -> Result<Table, Error> {
-    let mut table = table(
+    let mut table = Table::of(
         "Judges against the clinician, 145 mismatches of SPACCC",
         &[
             "judge",
@@ -262,6 +251,48 @@ pub(super) fn clinician(sources: &Sources) -> Result<Table, Error> {
     Ok(table)
 }
 
+/// Where wrong answers stand in the hierarchy of their KB, corpora side by side.
+pub(super) fn hierarchy(sources: &Sources) -> Result<Table, Error> {
+    let mut columns = vec!["the answer is".to_owned()];
+    for (name, counts) in &sources.hierarchies {
+        columns.push(format!(
+            "{}: {} mentions",
+            name.replace('_', " "),
+            counts.mentions
+        ));
+        columns.push("of the wrong, % (95 %)".to_owned());
+    }
+    let title = "Where the answers stand in the hierarchy, seen from the gold concept";
+    let mut table = Table::new(title, columns);
+    let lists: Vec<Vec<(String, &RelationCount)>> = sources
+        .hierarchies
+        .iter()
+        .map(|(_, counts)| {
+            counts
+                .relations
+                .iter()
+                .map(|r| (r.described(), r))
+                .collect()
+        })
+        .collect();
+    for line in crate::figures::names_of_any(&lists) {
+        let mut cells = vec![line.clone()];
+        for list in &lists {
+            let found = list.iter().find(|(name, _)| *name == line);
+            cells.extend(match found.map(|(_, r)| r) {
+                None => ["0".to_owned(), "–".to_owned()],
+                Some(r) if r.is_right() => [r.mentions.to_string(), "–".to_owned()],
+                Some(r) => [
+                    r.mentions.to_string(),
+                    with_interval(r.share_of_wrong, r.share_of_wrong_ci95),
+                ],
+            });
+        }
+        table.push(cells)?;
+    }
+    Ok(table)
+}
+
 /// Accuracy in percent and kappa, with their intervals.
 fn agreement_cells(a: &Agreement) -> [String; 2] {
     let [low, high] = a.kappa_ci95.unwrap_or([a.kappa; 2]);
@@ -273,7 +304,7 @@ fn agreement_cells(a: &Agreement) -> [String; 2] {
 
 /// Every partition, without and with synthetic data, for both corpora that are at hand.
 pub(super) fn strata(sources: &Sources) -> Result<Table, Error> {
-    let mut table = table(
+    let mut table = Table::of(
         "Recall@1 by stratum, recomputed, in percent",
         &[
             "stratum",
@@ -315,7 +346,7 @@ pub(super) fn strata(sources: &Sources) -> Result<Table, Error> {
 }
 
 pub(super) fn comparisons(sources: &Sources) -> Result<Table, Error> {
-    let mut table = table(
+    let mut table = Table::of(
         "Paired differences to human data alone, in points",
         &[
             "corpus",
@@ -355,7 +386,7 @@ pub(super) fn comparisons(sources: &Sources) -> Result<Table, Error> {
 }
 
 pub(super) fn confidence(sources: &Sources) -> Result<Table, Error> {
-    let mut table = table(
+    let mut table = Table::of(
         "What the two released score columns are worth",
         &[
             "corpus",

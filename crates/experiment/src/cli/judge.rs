@@ -8,10 +8,11 @@ use serde::Serialize;
 use std::path::{Path, PathBuf};
 use syncabel_corpus::Language;
 use syncabel_corpus::predictions::{Prediction, read_tsv, write_tsv};
+use syncabel_eval::judge::hierarchy::{Hierarchy, Relation, RelationCounts};
 use syncabel_eval::judge::{
-    HUMAN_COLUMN, JudgeOptions, Judged, Label, draw_sample, hierarchy, judge, rows_per_group,
+    HUMAN_COLUMN, JudgeOptions, Judged, Label, draw_sample, judge, rows_per_group,
 };
-use syncabel_eval::{Agreement, Bootstrap, EvalOptions, Scored, score};
+use syncabel_eval::{Bootstrap, ColumnAgreement, EvalOptions, Scored, score};
 use syncabel_kb::Kb;
 use syncabel_llm::{ChatBackend, Extra, Ledger, Limits, OpenAiClient, OpenAiConfig, RunOptions};
 
@@ -30,7 +31,8 @@ pub(super) enum Command {
     /// Judge by the KB's hierarchy, without a model: ancestor, descendant, sibling or unrelated, with the distance.
     ///
     /// Of several gold alternatives (`A|B`) the closest counts. Some of the parts of a composite (`A+B`) are PARTIAL; other
-    /// composites have no place in the hierarchy: `unknown`, NO_RELATION.
+    /// composites are `unknown`, NO_RELATION. Where one of the two concepts has neither parent nor child (`unplaced`) there is
+    /// no verdict. How often an answer stands where is printed, with intervals.
     #[command(
         after_help = "Example: syncabel judge hierarchy predictions.tsv --kb hpo.kb --out judged.tsv"
     )]
@@ -91,6 +93,9 @@ pub(super) struct RunArgs {
     /// File to write: the predictions with a column `Judge:MODEL` for each model.
     #[arg(long)]
     out: PathBuf,
+    /// Write the models' agreement, with people and with each other, as tables into a folder.
+    #[arg(long, value_name = "FOLDER")]
+    tables: Option<PathBuf>,
     /// Print one JSON object.
     #[arg(long)]
     json: bool,
@@ -107,6 +112,12 @@ pub(super) struct HierarchyArgs {
     /// File to write, with the columns `Hierarchy` and `Judge:hierarchy`.
     #[arg(long)]
     out: PathBuf,
+    /// Write the counts as a table into a folder, as .md, .csv and .tex.
+    #[arg(long, value_name = "FOLDER")]
+    tables: Option<PathBuf>,
+    /// Print one JSON object.
+    #[arg(long)]
+    json: bool,
 }
 
 /// Arguments of `judge sample`.
@@ -137,6 +148,9 @@ pub(super) struct AgreeArgs {
     /// Columns to compare, the reference first.
     #[arg(long, num_args = 2.., required = true, value_name = "COLUMN")]
     with: Vec<String>,
+    /// Write agreement and confusion as tables into a folder, each as .md, .csv and .tex.
+    #[arg(long, value_name = "FOLDER")]
+    tables: Option<PathBuf>,
     /// Print one JSON object.
     #[arg(long)]
     json: bool,
@@ -161,14 +175,6 @@ struct ModelReport {
     asked: usize,
     unreadable: usize,
     pending: usize,
-}
-
-/// Two verdict columns compared.
-#[derive(Serialize)]
-struct Pair {
-    first: String,
-    second: String,
-    agreement: Agreement,
 }
 
 impl RunArgs {
@@ -226,6 +232,9 @@ fn run_models(args: &RunArgs) -> Result<()> {
     }
     write_tsv(&args.out, &rows)?;
     let pairs = pairs(&rows, &reports)?;
+    if let Some(folder) = &args.tables {
+        write_tables(folder, &pairs)?;
+    }
     print(args.json, &reports, &pairs)?;
     let pending: usize = reports.iter().map(|r| r.pending).sum();
     if pending > 0 {
@@ -247,7 +256,7 @@ fn report(model: &str, column: String, judged: &Judged) -> ModelReport {
 }
 
 /// Every model against the people's column, where there is one, and against the models before it.
-fn pairs(rows: &[Prediction], reports: &[ModelReport]) -> Result<Vec<Pair>> {
+fn pairs(rows: &[Prediction], reports: &[ModelReport]) -> Result<Vec<ColumnAgreement>> {
     let human = rows.iter().any(|row| has_column(row, HUMAN_COLUMN));
     let mut columns: Vec<&str> = human.then_some(HUMAN_COLUMN).into_iter().collect();
     columns.extend(reports.iter().map(|r| r.column.as_str()));
@@ -266,15 +275,19 @@ fn has_column(row: &Prediction, column: &str) -> bool {
         .any(|(name, value)| name == column && !value.trim().is_empty())
 }
 
-fn compare(rows: &[Prediction], first: &str, second: &str) -> Result<Pair> {
-    Ok(Pair {
-        first: first.to_owned(),
-        second: second.to_owned(),
-        agreement: Agreement::of_columns(rows, first, second, Bootstrap::default())?,
-    })
+fn compare(rows: &[Prediction], first: &str, second: &str) -> Result<ColumnAgreement> {
+    let bootstrap = Bootstrap::default();
+    Ok(ColumnAgreement::of(rows, first, second, bootstrap)?)
 }
 
-fn print(json: bool, reports: &[ModelReport], pairs: &[Pair]) -> Result<()> {
+/// Accuracy, kappa and confusion of all pairs as tables.
+fn write_tables(folder: &Path, pairs: &[ColumnAgreement]) -> Result<()> {
+    ColumnAgreement::table(pairs)?.write_all(folder, "agreement")?;
+    ColumnAgreement::confusion_table(pairs)?.write_all(folder, "confusion")?;
+    Ok(())
+}
+
+fn print(json: bool, reports: &[ModelReport], pairs: &[ColumnAgreement]) -> Result<()> {
     if json {
         let all = serde_json::json!({"models": reports, "agreement": pairs});
         println!("{}", serde_json::to_string_pretty(&all)?);
@@ -292,7 +305,7 @@ fn print(json: bool, reports: &[ModelReport], pairs: &[Pair]) -> Result<()> {
     Ok(())
 }
 
-fn print_pair(pair: &Pair) {
+fn print_pair(pair: &ColumnAgreement) {
     let a = &pair.agreement;
     let [low, high] = a.kappa_ci95.unwrap_or([a.kappa; 2]);
     println!(
@@ -333,42 +346,45 @@ fn add_column(
 
 fn by_hierarchy(args: &HierarchyArgs) -> Result<()> {
     let kb = Kb::open(&args.kb)?;
-    if !hierarchy::has_hierarchy(&kb) {
+    let hierarchy = Hierarchy::of(&kb).ok_or_else(|| {
         let message = format!(
             "{}: no concept of this KB has a parent in it; build it from a source with parents (OBO, JSONL, CTD)",
             args.kb.display()
         );
-        return Err(BadInput(message).into());
-    }
+        BadInput(message)
+    })?;
     let mut rows = read_tsv(&args.predictions)?;
-    let scored = score(&rows, None, Some(&kb), &EvalOptions::default())?;
-    let relations: Vec<hierarchy::Relation> = scored
+    let options = EvalOptions::default();
+    let scored = score(&rows, None, Some(&kb), &options)?;
+    let relations: Vec<Relation> = scored
         .outcomes
         .iter()
         .map(|outcome| {
             let row = &rows[outcome.row as usize];
-            hierarchy::relation(&kb, &row.code, &row.predicted_code)
+            hierarchy.relation(&row.code, &row.predicted_code)
         })
         .collect();
     add_column(&mut rows, &scored, "Hierarchy", |place| {
         relations[place].to_string()
     });
     add_column(&mut rows, &scored, "Judge:hierarchy", |place| {
-        let right = scored.outcomes[place].correct;
-        let label = if right {
-            Label::Strict
-        } else {
-            relations[place].label()
-        };
-        label.to_string()
+        let right = scored.outcomes[place].correct.then_some(Label::Strict);
+        let label = right.or(relations[place].label());
+        label.map_or_else(String::new, |label| label.to_string())
     });
     write_tsv(&args.out, &rows)?;
-    let mut counts: std::collections::BTreeMap<String, usize> = std::collections::BTreeMap::new();
-    for relation in &relations {
-        *counts.entry(relation.to_string()).or_default() += 1;
+    let counts = RelationCounts::new(&relations, &scored, options.bootstrap)?;
+    let title = format!(
+        "Where the answers stand in the hierarchy: {} wrong of {}",
+        counts.wrong, counts.mentions
+    );
+    let table = counts.table(&title)?;
+    if let Some(folder) = &args.tables {
+        table.write_all(folder, "hierarchy")?;
     }
-    for (relation, count) in counts {
-        println!("{relation:14} {count}");
+    match args.json {
+        true => println!("{}", serde_json::to_string_pretty(&counts)?),
+        false => print!("{}", table.to_markdown()),
     }
     Ok(())
 }
@@ -408,6 +424,9 @@ fn agree(args: &AgreeArgs) -> Result<()> {
     let mut pairs = Vec::new();
     for other in others {
         pairs.push(compare(&rows, &reference[0], other)?);
+    }
+    if let Some(folder) = &args.tables {
+        write_tables(folder, &pairs)?;
     }
     print(args.json, &[], &pairs)
 }

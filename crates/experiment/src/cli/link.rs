@@ -426,7 +426,11 @@ fn mark_options(args: &Args) -> Result<MarkOptions> {
     Ok(options)
 }
 
-fn group_rule(groups: &[String]) -> Result<GroupRule> {
+/// The rule of `--group [TYPE=]GROUP`, repeated.
+///
+/// # Errors
+/// Bad input where a group for all types is given twice.
+pub(super) fn group_rule(groups: &[String]) -> Result<GroupRule> {
     let mut map = BTreeMap::new();
     let mut default = None;
     for group in groups {

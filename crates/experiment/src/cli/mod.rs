@@ -1,6 +1,7 @@
 //! One file per subcommand. Data goes to stdout, progress and logs to stderr; exit code 2 for wrong use or bad input, 1
 //! for a job that failed.
 
+mod baseline;
 mod calibrate;
 mod corpus;
 mod eval;
@@ -11,6 +12,7 @@ mod link;
 mod models;
 mod report;
 mod run;
+mod scoring;
 mod synth;
 mod train;
 mod training;
@@ -50,6 +52,8 @@ enum Command {
     Train(train::Args),
     /// Link mentions to concepts.
     Link(link::Args),
+    /// Answer mentions with the nearest names, without a model.
+    Baseline(baseline::Args),
     /// Fit probabilities to scores on held-out predictions.
     Calibrate(calibrate::Args),
     /// Look inside token tries.
@@ -78,6 +82,7 @@ impl Cli {
             Command::Synth(args) => synth::run(*args),
             Command::Train(args) => train::run(args),
             Command::Link(args) => link::run(args),
+            Command::Baseline(args) => baseline::run(args),
             Command::Calibrate(args) => calibrate::run(args),
             Command::Trie(command) => trie::run(command),
             Command::Eval(args) => eval::run(args),

@@ -1,6 +1,6 @@
 //! `syncabel report`: tables and figures again, from what is committed.
 
-use super::training::TrainingArgs;
+use super::scoring::{ScoringArgs, read_predictions};
 use crate::error::BadInput;
 use crate::report;
 use crate::stage::write_atomically;
@@ -27,17 +27,12 @@ pub(super) struct Args {
     /// Write one self-contained HTML page instead: tables, figures and a browser of the mentions of the named systems.
     #[arg(long, value_name = "FILE", requires = "system")]
     html: Option<PathBuf>,
-    /// A system for the page: its name and its prediction file. May be repeated; the first two are compared.
+    /// A system for the page: its name and its prediction file (tab-separated, gzipped or not, or Parquet). May be repeated; the
+    /// first is compared with every other.
     #[arg(long, value_name = "NAME=PREDICTIONS")]
     system: Vec<String>,
-    /// For the page, composites: `exact` needs all parts, `any_part` any one.
-    #[arg(long, default_value = "exact", value_parser = ["exact", "any_part"])]
-    composite: String,
-    /// For the page, seen concepts: `code_string` (as the paper's authors), `code_set` or `any_concept`.
-    #[arg(long, default_value = "code_string", value_parser = ["code_string", "code_set", "any_concept"])]
-    seen: String,
-    #[command(flatten)]
-    training: TrainingArgs,
+    #[command(flatten, next_help_heading = "How the page scores")]
+    scoring: ScoringArgs,
     /// Where the results are.
     #[arg(long, default_value = "results", value_name = "FOLDER")]
     results: PathBuf,
@@ -87,31 +82,27 @@ fn recompute(data: &Path, results: &Path) -> Result<()> {
 }
 
 fn make_page(args: &Args, target: &Path) -> Result<()> {
-    let options = EvalOptions {
-        composite: super::eval::composite_rule(&args.composite),
-        seen: super::eval::seen_rule(&args.seen),
-        ..EvalOptions::default()
-    };
-    let training = args.training.read(None)?;
+    let options = args.scoring.options();
+    let kb = args.scoring.kb()?;
+    let training = args.scoring.training.read(kb.as_ref())?;
     let named = named_files(&args.system)?;
     let names: Vec<&str> = named.iter().map(|(name, _)| *name).collect();
     let mut predictions = Vec::new();
     for (_, file) in &named {
-        predictions.push(syncabel_corpus::predictions::read_tsv(file)?);
+        predictions.push(read_predictions(file)?);
     }
     let mut scored = Vec::new();
-    for rows in &predictions {
-        scored.push(syncabel_eval::score(
-            rows,
-            training.as_ref(),
-            None,
-            &options,
-        )?);
+    for (rows, (_, file)) in predictions.iter().zip(&named) {
+        let of_file = syncabel_eval::score(rows, training.as_ref(), kb.as_ref(), &options)
+            .with_context(|| file.display().to_string())?;
+        scored.push(of_file);
     }
     let reports = scored
         .iter()
         .map(|s| s.report(&options))
         .collect::<Result<Vec<_>, _>>()?;
+    args.scoring
+        .warn_of_unreached(|k| reports.iter().any(|r| r.recall_at.contains_key(&k)));
     let mut systems = Vec::new();
     for (index, name) in names.iter().enumerate() {
         systems.push(System {
