@@ -1,4 +1,5 @@
-//! BigBio's KB schema as JSON: an array of documents, one document a line, or `{"data": [...]}`.
+//! BigBio's KB schema as JSON: an array of documents, one document a line, or `{"data": [...]}`. Read document by document; errors
+//! give the line on which the document begins (of broken JSON, the place where it breaks), and name the document.
 //!
 //! | part of the schema | kept |
 //! |---|---|
@@ -14,57 +15,67 @@
 //! language and split from its options. The writer makes one passage per document, one `normalized` entry per alternative,
 //! with an empty `db_name`; the split is kept in nothing, so write one file per split.
 
+mod elements;
+
 use std::io::Write;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
+use self::elements::{Element, Elements};
 use crate::document::{
     Composite, Corpus, Document, Gold, Mention, Origin, SpanChars, covered_text, split_codes,
 };
 use crate::error::{Error, Location};
-use crate::format::{Collector, Join, ReadOptions, ReadReport};
-use crate::io::{self, NewFile};
+use crate::format::{Join, ReadOptions, ReadReport};
+use crate::io::NewFile;
+use crate::stream::Source;
 use crate::text::CharIndex;
 
-/// Reads a BigBio file, gzip or not.
-///
-/// # Errors
-/// See [`crate::read`]. In a file that is one JSON value, span errors give the line of the document, not of the span, and no
-/// line where a line holds more or less than one document; they name the document.
-pub fn read(path: &Path, options: &ReadOptions) -> Result<(Corpus, ReadReport), Error> {
-    let text = io::read_to_string(path)?;
-    let mut collector = Collector::new(options);
-    for (record, line) in records(&text, path)? {
-        let at = Location::line(path, line);
-        let document = document(record, options, &at, collector.report())?;
-        collector.add(document, &at)?;
-    }
-    collector.finish(path)
+/// The documents of a file, one by one.
+pub(crate) struct Records {
+    elements: Elements,
+    path: PathBuf,
+    options: ReadOptions,
 }
 
-/// A corpus from records of the schema that were found elsewhere than in a JSON file, each with its place; a field that is left out is
-/// empty.
-///
-/// # Errors
-/// Those of `records`; with the place of the record, what [`read`] refuses.
-pub fn collect(
-    path: &Path,
-    options: &ReadOptions,
-    records: impl Iterator<Item = Result<(Value, Location), Error>>,
-) -> Result<(Corpus, ReadReport), Error> {
-    let mut collector = Collector::new(options);
-    for record in records {
-        let (record, at) = record?;
-        let record: Record = serde_json::from_value(record).map_err(|e| Error::Structure {
-            at: at.clone(),
-            problem: e.to_string(),
-        })?;
-        let document = document(record, options, &at, collector.report())?;
-        collector.add(document, &at)?;
+impl Records {
+    pub(crate) fn open(path: &Path, options: &ReadOptions) -> Result<Self, Error> {
+        Ok(Records {
+            elements: Elements::open(path)?,
+            path: path.to_path_buf(),
+            options: options.clone(),
+        })
     }
-    collector.finish(path)
+}
+
+impl Source for Records {
+    fn next(&mut self, report: &mut ReadReport) -> Result<Option<(Document, Location)>, Error> {
+        let Some(element) = self.elements.next()? else {
+            return Ok(None);
+        };
+        let Element { text, line, column } = element;
+        let record: Record = serde_json::from_str(&text)
+            .map_err(|error| elements::json(&self.path, line, column, &error))?;
+        let at = Location::line(&self.path, line);
+        let document = document(record, &self.options, &at, report)?;
+        Ok(Some((document, at)))
+    }
+}
+
+/// The document of a record that was found elsewhere than in a JSON file.
+pub(crate) fn from_value(
+    record: Value,
+    options: &ReadOptions,
+    at: &Location,
+    report: &mut ReadReport,
+) -> Result<Document, Error> {
+    let record: Record = serde_json::from_value(record).map_err(|e| Error::Structure {
+        at: at.clone(),
+        problem: e.to_string(),
+    })?;
+    document(record, options, at, report)
 }
 
 /// Writes a BigBio file: a JSON array, one document a line.
@@ -177,62 +188,6 @@ fn text_or_number<'de, D: serde::Deserializer<'de>>(deserializer: D) -> Result<S
         Id::Number(number) => number.to_string(),
         Id::Missing(()) => String::new(),
     })
-}
-
-/// The documents of a file with the line each is reported under.
-fn records(text: &str, path: &Path) -> Result<Vec<(Record, usize)>, Error> {
-    #[derive(Deserialize)]
-    struct Wrapped {
-        data: Vec<Record>,
-    }
-    let failed = |error: serde_json::Error, line_offset: usize| {
-        let message = error.to_string();
-        Error::Json {
-            at: Location::line(path, error.line() + line_offset),
-            column: error.column().max(1),
-            problem: message
-                .split(" at line ")
-                .next()
-                .unwrap_or(&message)
-                .to_owned(),
-        }
-    };
-    let numbered = |records: Vec<Record>| -> Vec<(Record, usize)> {
-        // The writer's own files have one document a line, after the line of the opening bracket; other files have
-        // another layout, or all documents in one line, and then there is no line to tell.
-        let lines: Vec<&str> = text.lines().collect();
-        let one_a_line = records.len() + 2 == lines.len();
-        let line = |(i, record): (usize, Record)| {
-            let whole = |line: &str| line.starts_with('{') && line.contains(record.name());
-            let here = one_a_line && whole(lines[i + 1].trim_start());
-            (record, if here { i + 2 } else { 0 })
-        };
-        records.into_iter().enumerate().map(line).collect()
-    };
-    let start = text.trim_start();
-    if start.starts_with('[') {
-        return serde_json::from_str(text)
-            .map(numbered)
-            .map_err(|e| failed(e, 0));
-    }
-    if start[1.min(start.len())..]
-        .trim_start()
-        .starts_with("\"data\"")
-    {
-        return serde_json::from_str::<Wrapped>(text)
-            .map(|w| numbered(w.data))
-            .map_err(|e| failed(e, 0));
-    }
-    if let Ok(record) = serde_json::from_str::<Record>(text) {
-        return Ok(vec![(record, 1)]);
-    }
-    let lines = text
-        .lines()
-        .enumerate()
-        .filter(|(_, line)| !line.trim().is_empty());
-    lines
-        .map(|(i, line)| Ok((serde_json::from_str(line).map_err(|e| failed(e, i))?, i + 1)))
-        .collect()
 }
 
 fn document(
@@ -390,6 +345,7 @@ fn record(document: &Document) -> Record {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::CorpusFormat;
 
     const TWO: &str = r#"{"id":"0","document_id":7,"passages":[{"id":"p","type":"title","text":["Été goutte."],"offsets":[[0,11]]},{"id":"q","type":"abstract","text":["Breast and ovarian cancer."],"offsets":[[12,38]]}],
 "entities":[{"id":"e1","type":"Disease","text":["Breast","cancer"],"offsets":[[12,18],[31,37]],"normalized":[{"db_name":"MESH","db_id":"D001943"},{"db_name":"OMIM","db_id":"1+2"}]},
@@ -399,7 +355,7 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("x.json");
         std::fs::write(&path, text).unwrap();
-        read(&path, options)
+        crate::read(&path, CorpusFormat::Bigbio, options)
     }
 
     #[test]
@@ -439,24 +395,76 @@ mod tests {
     }
 
     #[test]
-    fn no_line_is_told_where_none_is_right() {
+    fn the_line_where_a_document_begins_is_told() {
         let good = TWO.replace('\n', "");
         let bad = good
             .replace("\"document_id\":7", "\"document_id\":8")
             .replace("goutte", "gouttes");
-        let refusal = |text: String| {
+        for (text, place) in [
+            (format!("[{good}, {bad}]"), "x.json:1: "),
+            (format!("[\n{good},\n{bad}\n]\n"), "x.json:3: "),
+            (
+                format!("\u{feff}{{ \"data\" : [\n{good},\n\n{bad}]}}"),
+                "x.json:4: ",
+            ),
+            (format!("{good}\n{bad}\n"), "x.json:2: "),
+        ] {
             let error = read_text(&text, &ReadOptions::default()).unwrap_err();
-            error.to_string()
-        };
-        let message = refusal(format!("[{good}, {bad}]"));
+            let message = error.to_string();
+            assert!(
+                message.contains("document 8") && message.contains(place),
+                "{place}: {message}"
+            );
+        }
+    }
+
+    #[test]
+    fn all_layouts_hold_the_same_documents() {
+        let [one, two] = ["[{\\\"7", "é]"]
+            .map(|id| TWO.replace("\"document_id\":7", &format!("\"document_id\":\"{id}\"")));
+        let line = |text: &str| text.replace('\n', "");
+        for text in [
+            format!("[{one},{two}]"),
+            format!(" [\n{one}\n,\r\n{two} ] \n"),
+            format!("{{\"data\":[{one},{two}]}}"),
+            format!("{{\n\"data\": [{one},{two}], \"version\": {{\"a\": [1]}} }}\n"),
+            format!("{}\n\n{}", line(&one), line(&two)),
+        ] {
+            let (corpus, _) = read_text(&text, &ReadOptions::default()).unwrap();
+            let ids: Vec<&str> = corpus.documents.iter().map(|d| d.id.as_str()).collect();
+            assert_eq!(ids, ["[{\"7", "é]"], "{text}");
+        }
+        let pretty = TWO.replace("\"entities\"", "\n \"entities\"");
+        let (corpus, _) = read_text(&pretty, &ReadOptions::default()).unwrap();
+        assert_eq!(corpus.documents.len(), 1);
+    }
+
+    #[test]
+    fn broken_json_is_located() {
+        let good = TWO.replace('\n', "");
+        for (text, message) in [
+            (format!("[{good}"), "x.json:1, column"),
+            (format!("[\n{good}\n{good}]"), "x.json:3, column 1: a comma"),
+            (format!("[{good},\n]"), "x.json:2, column 1: a comma after"),
+            (format!("[{good}]\n x"), "x.json:2, column 2: something"),
+            (format!("{{\"data\": {good}}}"), "a list of documents under"),
+            (format!("{{\"data\":[{good}]"), "does not end"),
+            (format!("{{\"data\":[{good}], x}}"), "x.json:1, column"),
+            ("[\n{\"id\": \n1, ,}]".to_owned(), "x.json:3, column 4"),
+            ("[1]".to_owned(), "x.json:1, column 2: invalid type"),
+            ("\"x".to_owned(), "x.json:1, column"),
+            ("]".to_owned(), "x.json:1, column"),
+        ] {
+            let error = read_text(&text, &ReadOptions::default()).unwrap_err();
+            assert!(error.to_string().contains(message), "{text}: {error}");
+        }
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("x.json");
+        std::fs::write(&path, b"[\n{\"id\": \"\xff\"}]").unwrap();
+        let error = crate::read(&path, CorpusFormat::Bigbio, &ReadOptions::default()).unwrap_err();
         assert!(
-            message.contains("document 8") && message.contains("x.json: "),
-            "{message}"
-        );
-        let message = refusal(format!("[\n{good},\n{bad}\n]\n"));
-        assert!(
-            message.contains("document 8") && message.contains("x.json:3: "),
-            "{message}"
+            error.to_string().contains("x.json:2: not UTF-8 at byte 9"),
+            "{error}"
         );
     }
 
@@ -468,7 +476,7 @@ mod tests {
         let path = dir.path().join("x.json.gz");
         write(&corpus, &path).unwrap();
         assert_eq!(
-            read(&path, &ReadOptions::default()).unwrap(),
+            crate::read(&path, CorpusFormat::Bigbio, &ReadOptions::default()).unwrap(),
             (corpus, report)
         );
     }

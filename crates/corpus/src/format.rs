@@ -1,18 +1,17 @@
 //! Corpus formats: which there are, how a file is read into a [`Corpus`] and written from one.
 
-use std::collections::HashMap;
 use std::fmt;
-use std::hash::{DefaultHasher, Hash, Hasher};
 use std::path::Path;
 use std::str::FromStr;
 
 use serde::{Deserialize, Serialize};
 
-use crate::document::{Composite, Corpus, Document, Gold, Language, Split, split_codes};
+use crate::document::{Composite, Corpus, Gold, Language, Split, split_codes};
 use crate::error::{Error, Location};
 use crate::io::Lines;
 use crate::repairs::CodeRepairs;
-use crate::{bigbio, jsonl, pubtator, quaero, spaccc};
+use crate::stream::Documents;
+use crate::{bigbio, jsonl, pubtator};
 
 /// A corpus file format.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -365,12 +364,8 @@ pub fn read(
     options: &ReadOptions,
 ) -> Result<(Corpus, ReadReport), Error> {
     match format {
-        CorpusFormat::Pubtator => pubtator::read(path, options),
         CorpusFormat::Jsonl => jsonl::read(path, options),
-        CorpusFormat::Bigbio => bigbio::read(path, options),
-        CorpusFormat::Spaccc => spaccc::read(path, options),
-        CorpusFormat::Quaero => quaero::read(path, options),
-        CorpusFormat::Parquet => Err(parquet_is_not_ours(path)),
+        _ => Documents::open(path, format, options)?.collect(),
     }
 }
 
@@ -393,145 +388,11 @@ pub fn write(corpus: &Corpus, path: &Path, format: CorpusFormat) -> Result<(), E
     }
 }
 
-fn parquet_is_not_ours(path: &Path) -> Error {
+pub(crate) fn parquet_is_not_ours(path: &Path) -> Error {
     Error::Structure {
         at: Location::line(path, 0),
         problem: "Parquet is not read or written here; `syncabel corpus convert` turns it into jsonl and back"
             .to_owned(),
-    }
-}
-
-/// A corpus from documents that were read elsewhere, each with its place: spans and texts are checked, ids, repairs and splits
-/// treated as [`read`] does.
-///
-/// # Errors
-/// Those of `documents`; with the place of the document, what [`read`] refuses.
-pub fn collect(
-    path: &Path,
-    options: &ReadOptions,
-    documents: impl Iterator<Item = Result<(Document, Location), Error>>,
-) -> Result<(Corpus, ReadReport), Error> {
-    let mut collector = Collector::new(options);
-    for document in documents {
-        let (document, at) = document?;
-        document.validate_at(&at)?;
-        collector.add(document, &at)?;
-    }
-    collector.finish(path)
-}
-
-/// Checks the documents of a file as they come: tells identical copies, refuses differing ones, fills in ids, counts.
-/// It keeps ids and digests, not documents.
-pub(crate) struct Gate {
-    report: ReadReport,
-    /// Digest and first line of each document id. Only looked up, never iterated.
-    seen: HashMap<String, (u64, usize)>,
-    split: Option<Split>,
-    repairs: CodeRepairs,
-}
-
-impl Gate {
-    pub(crate) fn new(options: &ReadOptions) -> Self {
-        Gate {
-            report: ReadReport::default(),
-            seen: HashMap::new(),
-            split: options.split,
-            repairs: options.code_repairs.clone(),
-        }
-    }
-
-    pub(crate) fn report(&mut self) -> &mut ReadReport {
-        &mut self.report
-    }
-
-    /// The document as it is to be kept; `None` for a copy of an earlier one.
-    pub(crate) fn pass(
-        &mut self,
-        mut document: Document,
-        at: &Location,
-    ) -> Result<Option<Document>, Error> {
-        document.split = self.split.or(document.split);
-        document.number_mentions();
-        if !self.repairs.is_empty() {
-            self.repair(&mut document);
-        }
-        let digest = digest(&document);
-        if let Some(&(first, first_line)) = self.seen.get(&document.id) {
-            if first != digest {
-                return Err(Error::DuplicateDocument {
-                    at: at.clone(),
-                    id: document.id,
-                    first_line,
-                });
-            }
-            self.report.duplicate_documents += 1;
-            self.report.duplicate_mentions += document.mentions.len();
-            return Ok(None);
-        }
-        self.seen.insert(document.id.clone(), (digest, at.line));
-        self.report.documents += 1;
-        self.report.mentions += document.mentions.len();
-        for mention in &document.mentions {
-            self.report.count_gold(&mention.gold);
-        }
-        Ok(Some(document))
-    }
-
-    fn repair(&mut self, document: &mut Document) {
-        for mention in &mut document.mentions {
-            let repaired = self.repairs.gold(&mention.gold);
-            self.report.repaired_codes += usize::from(repaired != mention.gold);
-            mention.gold = repaired;
-        }
-    }
-
-    /// Refuses a file without documents.
-    pub(crate) fn refuse_nothing(&self, path: &Path) -> Result<(), Error> {
-        if self.report.documents == 0 {
-            return Err(Error::Empty {
-                path: path.to_path_buf(),
-            });
-        }
-        Ok(())
-    }
-}
-
-/// Equal for equal documents within one process.
-fn digest(document: &Document) -> u64 {
-    let mut hasher = DefaultHasher::new();
-    document.hash(&mut hasher);
-    hasher.finish()
-}
-
-/// Collects the documents that pass the [`Gate`].
-pub(crate) struct Collector {
-    corpus: Corpus,
-    gate: Gate,
-}
-
-impl Collector {
-    pub(crate) fn new(options: &ReadOptions) -> Self {
-        Collector {
-            corpus: Corpus::default(),
-            gate: Gate::new(options),
-        }
-    }
-
-    pub(crate) fn report(&mut self) -> &mut ReadReport {
-        self.gate.report()
-    }
-
-    pub(crate) fn add(&mut self, document: Document, at: &Location) -> Result<(), Error> {
-        if let Some(document) = self.gate.pass(document, at)? {
-            self.report().document_lines.push(at.line);
-            self.corpus.documents.push(document);
-        }
-        Ok(())
-    }
-
-    pub(crate) fn finish(self, path: &Path) -> Result<(Corpus, ReadReport), Error> {
-        self.gate.refuse_nothing(path)?;
-        Ok((self.corpus, self.gate.report))
     }
 }
 

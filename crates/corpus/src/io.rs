@@ -1,7 +1,7 @@
 //! Opening, reading line by line, and writing whole files, gzip or not.
 
 use std::fs::File;
-use std::io::{BufRead, BufReader, BufWriter, Read, Write};
+use std::io::{BufRead, BufReader, BufWriter, Cursor, Read, Seek, Write};
 use std::path::{Path, PathBuf};
 
 use flate2::Compression;
@@ -23,6 +23,30 @@ pub(crate) fn open(path: &Path) -> Result<Box<dyn BufRead + Send>, Error> {
         )));
     }
     Ok(Box::new(reader))
+}
+
+/// What can be read from any place.
+pub(crate) trait Seekable: Read + Seek + Send {}
+
+impl<T: Read + Seek + Send> Seekable for T {}
+
+/// Opens a file for reading in any order. Gzip, recognised by its first two bytes, is unpacked into memory.
+pub(crate) fn open_seekable(path: &Path) -> Result<Box<dyn Seekable>, Error> {
+    let mut file = File::open(path).map_err(Error::io(path))?;
+    let mut head = Vec::new();
+    (&file)
+        .take(2)
+        .read_to_end(&mut head)
+        .and_then(|_| file.rewind())
+        .map_err(Error::reading(path))?;
+    if head != GZIP_MAGIC {
+        return Ok(Box::new(file));
+    }
+    let mut bytes = Vec::new();
+    MultiGzDecoder::new(BufReader::new(file))
+        .read_to_end(&mut bytes)
+        .map_err(Error::reading(path))?;
+    Ok(Box::new(Cursor::new(bytes)))
 }
 
 /// Lines of a UTF-8 file with their numbers; a byte order mark and the line ends (`\n` or `\r\n`) are taken off.

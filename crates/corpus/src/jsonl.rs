@@ -22,6 +22,8 @@
 //!
 //! Unknown fields are refused with the known one that is spelled most alike; spans and texts are checked.
 
+mod borrowed;
+
 use std::io::Write;
 use std::path::{Path, PathBuf};
 
@@ -30,8 +32,11 @@ use serde_json::Value;
 
 use crate::document::{Corpus, Document};
 use crate::error::{Error, Location, nearest};
-use crate::format::{Collector, ReadOptions, ReadReport};
+use crate::format::{ReadOptions, ReadReport};
 use crate::io::{Lines, NewFile};
+use crate::stream::{Gate, Source};
+
+pub use borrowed::{DocumentRef, GoldRef, MentionRef, text};
 
 /// Reads a whole file.
 ///
@@ -39,7 +44,8 @@ use crate::io::{Lines, NewFile};
 /// See [`crate::read`].
 pub fn read(path: &Path, options: &ReadOptions) -> Result<(Corpus, ReadReport), Error> {
     let mut lines = Lines::open(path)?;
-    let mut collector = Collector::new(options);
+    let mut gate = Gate::new(options);
+    let mut corpus = Corpus::default();
     let mut batch: Vec<(String, Location)> = Vec::with_capacity(BATCH_LINES);
     loop {
         batch.clear();
@@ -52,13 +58,14 @@ pub fn read(path: &Path, options: &ReadOptions) -> Result<(Corpus, ReadReport), 
             }
         }
         if batch.is_empty() {
-            return collector.finish(path);
+            gate.refuse_nothing(path)?;
+            return Ok((corpus, gate.report().clone()));
         }
         // Checking is most of the work and needs no order; collecting does.
         let checked = |(line, at): &(String, Location)| document(line, at);
         let documents: Vec<_> = batch.par_iter().map(checked).collect();
         for (document, (_, at)) in documents.into_iter().zip(&batch) {
-            collector.add(document?, at)?;
+            corpus.documents.extend(gate.pass(document?, at)?);
         }
     }
 }
@@ -86,7 +93,8 @@ pub fn write(corpus: &Corpus, path: &Path) -> Result<(), Error> {
     writer.finish()
 }
 
-/// Streams documents out of a file; memory is one document.
+/// Streams documents out of a file that is known to be sound, as one that was written here: neither ids nor copies are looked
+/// after. Memory is one document. See [`crate::Documents`] for files from elsewhere.
 pub struct Reader {
     lines: Lines,
 }
@@ -107,16 +115,28 @@ impl Reader {
     /// # Errors
     /// With file and line: bad UTF-8, bad JSON, an unknown field, a span or text that does not fit.
     pub fn next_document(&mut self) -> Result<Option<Document>, Error> {
+        let located = self.next_located()?;
+        Ok(located.map(|(document, _)| document))
+    }
+
+    fn next_located(&mut self) -> Result<Option<(Document, Location)>, Error> {
         loop {
             match self.lines.next_line()? {
                 None => return Ok(None),
                 Some(line) if line.trim().is_empty() => continue,
                 Some(line) => {
                     let line = line.to_owned();
-                    return document(&line, &self.lines.at()).map(Some);
+                    let at = self.lines.at();
+                    return Ok(Some((document(&line, &at)?, at)));
                 }
             }
         }
+    }
+}
+
+impl Source for Reader {
+    fn next(&mut self, _: &mut ReadReport) -> Result<Option<(Document, Location)>, Error> {
+        self.next_located()
     }
 }
 

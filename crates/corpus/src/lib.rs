@@ -14,11 +14,11 @@
 //!
 //! # Cost
 //! Readers, sentence splitting, abbreviation search and marking are linear in the text; the map from characters to bytes is computed once a
-//! document. A corpus is held in memory at about twice its size on disk; [`jsonl::Reader`], [`jsonl::Writer`] and
-//! [`predictions::TsvWriter`] stream what does not fit (a synthetic corpus for all of UMLS).
+//! document. A corpus is held in memory at about twice its size on disk. What does not fit (a synthetic corpus for all of UMLS) is
+//! streamed: read document by document in any format ([`Documents`]), written by [`jsonl::Writer`] and [`predictions::TsvWriter`].
 //!
 //! # Key types
-//! [`Document`], [`Mention`], [`Gold`], [`Corpus`]; [`ReadOptions`] and [`ReadReport`]; [`marked::MarkedMention`],
+//! [`Document`], [`Mention`], [`Gold`], [`Corpus`]; [`Documents`], [`ReadOptions`] and [`ReadReport`]; [`marked::MarkedMention`],
 //! [`marked::Example`]; [`abbreviation::Expander`]; [`predictions::Prediction`]; [`stats::CorpusStats`].
 //!
 //! # Example
@@ -65,6 +65,7 @@ mod repairs;
 pub mod sentence;
 pub mod spaccc;
 pub mod stats;
+mod stream;
 mod text;
 
 pub use document::{
@@ -72,6 +73,7 @@ pub use document::{
 };
 pub use error::{Error, Location};
 pub use format::{
-    CorpusFormat, Join, PubtatorRules, ReadOptions, ReadReport, SeveralIds, collect, read, write,
+    CorpusFormat, Join, PubtatorRules, ReadOptions, ReadReport, SeveralIds, read, write,
 };
 pub use repairs::CodeRepairs;
+pub use stream::{Documents, Gate};

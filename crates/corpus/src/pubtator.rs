@@ -11,71 +11,15 @@
 //! around codes are ignored. `-1` and an empty field mean that there is no concept.
 
 use std::io::Write;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use crate::document::{Corpus, Document, Mention, Origin, SpanChars};
 use crate::error::{Error, Location};
-use crate::format::{Collector, Gate, ReadOptions, ReadReport};
+use crate::format::{ReadOptions, ReadReport};
 use crate::io::{Lines, NewFile};
 use crate::sentence;
+use crate::stream::Source;
 use crate::text::CharIndex;
-
-/// Reads a PubTator file, gzip or not.
-///
-/// # Errors
-/// See [`crate::read`].
-pub fn read(path: &Path, options: &ReadOptions) -> Result<(Corpus, ReadReport), Error> {
-    let mut blocks = Blocks::open(path, options)?;
-    let mut collector = Collector::new(options);
-    while let Some((document, at)) = blocks.next(collector.report())? {
-        collector.add(document, &at)?;
-    }
-    collector.finish(path)
-}
-
-/// Streams documents out of a file, as [`read()`] would keep them. Memory is one document, and an id and a digest for each that
-/// was read.
-pub struct Reader {
-    blocks: Blocks,
-    gate: Gate,
-    path: PathBuf,
-}
-
-impl Reader {
-    /// Opens a file, gzip or not.
-    ///
-    /// # Errors
-    /// [`Error::Io`].
-    pub fn open(path: &Path, options: &ReadOptions) -> Result<Self, Error> {
-        Ok(Reader {
-            blocks: Blocks::open(path, options)?,
-            gate: Gate::new(options),
-            path: path.to_path_buf(),
-        })
-    }
-
-    /// The next document; copies of earlier ones are left out. `None` at the end.
-    ///
-    /// # Errors
-    /// See [`crate::read`]; an empty file is refused when its end is reached.
-    pub fn next_document(&mut self) -> Result<Option<Document>, Error> {
-        while let Some((document, at)) = self.blocks.next(self.gate.report())? {
-            if let Some(document) = self.gate.pass(document, &at)? {
-                return Ok(Some(document));
-            }
-        }
-        self.gate.refuse_nothing(&self.path)?;
-        Ok(None)
-    }
-}
-
-impl Iterator for Reader {
-    type Item = Result<Document, Error>;
-
-    fn next(&mut self) -> Option<Self::Item> {
-        self.next_document().transpose()
-    }
-}
 
 /// Writes a PubTator file, gzip if the name ends in `.gz`; codes in the form of [`crate::Gold::to_field`]
 /// (read it back with the `explicit` rules), `-1` for none.
@@ -115,7 +59,7 @@ fn text_line(line: &str) -> Option<(&str, Section, &str)> {
 }
 
 /// The documents of a file, one by one.
-struct Blocks {
+pub(crate) struct Blocks {
     lines: Lines,
     options: ReadOptions,
     /// The document whose lines are being read.
@@ -123,7 +67,7 @@ struct Blocks {
 }
 
 impl Blocks {
-    fn open(path: &Path, options: &ReadOptions) -> Result<Self, Error> {
+    pub(crate) fn open(path: &Path, options: &ReadOptions) -> Result<Self, Error> {
         Ok(Blocks {
             lines: Lines::open(path)?,
             options: options.clone(),
@@ -131,7 +75,16 @@ impl Blocks {
         })
     }
 
-    /// The next document and its place.
+    /// The document whose lines have all been read, if there is one.
+    fn close(&mut self, report: &mut ReadReport) -> Result<Option<(Document, Location)>, Error> {
+        let block = self.open.take();
+        block
+            .map(|block| block.document(&self.options, report))
+            .transpose()
+    }
+}
+
+impl Source for Blocks {
     fn next(&mut self, report: &mut ReadReport) -> Result<Option<(Document, Location)>, Error> {
         while let Some(line) = self.lines.next_line()? {
             let line = line.to_owned();
@@ -164,14 +117,6 @@ impl Blocks {
             }
         }
         self.close(report)
-    }
-
-    /// The document whose lines have all been read, if there is one.
-    fn close(&mut self, report: &mut ReadReport) -> Result<Option<(Document, Location)>, Error> {
-        let block = self.open.take();
-        block
-            .map(|block| block.document(&self.options, report))
-            .transpose()
     }
 }
 
@@ -432,6 +377,7 @@ fn one_line(text: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::CorpusFormat;
     use crate::format::PubtatorRules;
 
     fn read_text(text: &str, preset: &str) -> Result<(Corpus, ReadReport), Error> {
@@ -442,14 +388,7 @@ mod tests {
             pubtator: PubtatorRules::preset(preset)?,
             ..ReadOptions::default()
         };
-        let whole = read(&path, &options);
-        let streamed: Result<Vec<Document>, Error> = Reader::open(&path, &options)?.collect();
-        match (&whole, streamed) {
-            (Ok((corpus, _)), Ok(documents)) => assert_eq!(corpus.documents, documents),
-            (Err(whole), Err(streamed)) => assert_eq!(whole.to_string(), streamed.to_string()),
-            (whole, streamed) => panic!("read whole {whole:?}, streamed {streamed:?}"),
-        }
-        whole
+        crate::read(&path, CorpusFormat::Pubtator, &options)
     }
 
     fn error_of(text: &str) -> String {
@@ -557,7 +496,8 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("out.txt.gz");
         write(&corpus, &path).unwrap();
-        let (again, _) = read(&path, &ReadOptions::default()).unwrap();
+        let (again, _) =
+            crate::read(&path, CorpusFormat::Pubtator, &ReadOptions::default()).unwrap();
         assert_eq!(again, corpus);
         assert_eq!(crate::io::read_to_string(&path).unwrap(), text);
     }

@@ -10,36 +10,46 @@ use std::path::Path;
 
 use serde::Deserialize;
 
-use crate::document::{
-    Corpus, Document, Gold, Language, Mention, Origin, SpanChars, Split, covered_text,
-};
+use crate::document::{Document, Gold, Language, Mention, Origin, SpanChars, Split, covered_text};
 use crate::error::{Error, Location};
-use crate::format::{Collector, ReadOptions, ReadReport, SeveralIds};
+use crate::format::{ReadOptions, ReadReport, SeveralIds};
 use crate::io::Lines;
+use crate::stream::Source;
 use crate::text::CharIndex;
 
-/// Reads a file, gzip or not.
-///
-/// # Errors
-/// See [`crate::read`].
-pub fn read(path: &Path, options: &ReadOptions) -> Result<(Corpus, ReadReport), Error> {
-    let mut lines = Lines::open(path)?;
-    let mut collector = Collector::new(options);
-    while let Some(line) = lines.next_line()? {
-        if line.trim().is_empty() {
-            continue;
-        }
-        let parsed = serde_json::from_str::<Line>(line);
-        let at = lines.at();
-        let line = parsed.map_err(|error| Error::Json {
-            at: at.clone(),
-            column: error.column().max(1),
-            problem: error.to_string(),
-        })?;
-        let document = document(line, options.quaero_several_ids, &at, collector.report())?;
-        collector.add(document, &at)?;
+/// The documents of a file, one by one.
+pub(crate) struct Annotated {
+    lines: Lines,
+    several: SeveralIds,
+}
+
+impl Annotated {
+    pub(crate) fn open(path: &Path, options: &ReadOptions) -> Result<Self, Error> {
+        Ok(Annotated {
+            lines: Lines::open(path)?,
+            several: options.quaero_several_ids,
+        })
     }
-    collector.finish(path)
+}
+
+impl Source for Annotated {
+    fn next(&mut self, report: &mut ReadReport) -> Result<Option<(Document, Location)>, Error> {
+        while let Some(line) = self.lines.next_line()? {
+            if line.trim().is_empty() {
+                continue;
+            }
+            let parsed = serde_json::from_str::<Line>(line);
+            let at = self.lines.at();
+            let line = parsed.map_err(|error| Error::Json {
+                at: at.clone(),
+                column: error.column().max(1),
+                problem: error.to_string(),
+            })?;
+            let document = document(line, self.several, &at, report)?;
+            return Ok(Some((document, at)));
+        }
+        Ok(None)
+    }
 }
 
 #[derive(Deserialize)]
@@ -130,6 +140,7 @@ fn in_order(spans: &[SpanChars]) -> Vec<SpanChars> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::{Corpus, CorpusFormat};
 
     fn read_line(line: &str, several: SeveralIds) -> Result<(Corpus, ReadReport), Error> {
         let dir = tempfile::tempdir().unwrap();
@@ -139,7 +150,7 @@ mod tests {
             quaero_several_ids: several,
             ..ReadOptions::default()
         };
-        read(&path, &options)
+        crate::read(&path, CorpusFormat::Quaero, &options)
     }
 
     const LINE: &str = r#"{"doc_id":"7","corpus":"EMEA","split":"dev","text":"Douleur du dos forte","mentions":[

@@ -13,20 +13,27 @@
 //! same gzipped, or one file a document, `DOCUMENT.txt`, in a folder `train_texts` or `txt`. Documents come in the
 //! order in which the table first names them, those without a mention last; the language is Spanish.
 //!
+//! The rows of a document may lie apart, as they do in the real tables, label after label. So table and texts are read twice:
+//! once to learn where everything is (16 bytes a row are held), then document by document. What is gzipped cannot be
+//! read in pieces and is held in memory, unpacked.
+//!
 //! What real files hold, and the rule for each: a span whose quotes are doubled, missing or of another shape (a table that
 //! went through too many programs) is accepted and the covered text kept; a code that a spreadsheet has turned into a number
 //! (`1.63195610001191E+016`) is lost and becomes "no concept"; so does a code field with `NO_CODE`, `NOMAP` or `N+O` in
 //! it, since part of what was meant is unknown. All are counted ([`crate::ReadReport`]).
 
+mod texts;
+
 use std::collections::HashMap;
+use std::iter::Peekable;
 use std::path::{Path, PathBuf};
 
-use serde::Deserialize;
-
-use crate::document::{Corpus, Document, Gold, Language, Mention, Origin, SpanChars};
+use self::texts::Texts;
+use crate::document::{Document, Gold, Language, Mention, Origin, SpanChars};
 use crate::error::{Error, Location};
-use crate::format::{Collector, ReadOptions, ReadReport};
-use crate::io::{self, Lines};
+use crate::format::ReadReport;
+use crate::io::{self, Seekable};
+use crate::stream::Source;
 use crate::text::CharIndex;
 
 const COLUMNS: [&str; 6] = [
@@ -41,54 +48,156 @@ const COLUMNS: [&str; 6] = [
 /// Words that stand where a code should.
 const NO_CONCEPT: [&str; 3] = ["NO_CODE", "NOMAP", "N+O"];
 
-/// Reads a table and its texts, gzip or not.
-///
-/// # Errors
-/// See [`crate::read`]; [`Error::Structure`] where there are no texts, or none for a document of the table.
-pub fn read(path: &Path, options: &ReadOptions) -> Result<(Corpus, ReadReport), Error> {
-    let mut collector = Collector::new(options);
-    let mut documents = texts(path)?;
-    let mut order: HashMap<String, usize> = HashMap::with_capacity(documents.len());
-    for (position, document) in documents.iter().enumerate() {
-        order.insert(document.id.clone(), position);
+/// Size of the pieces in which rows that lie apart are read.
+const ROWS_BYTES: usize = 1 << 13;
+
+/// The documents of a table, one by one.
+pub(crate) struct Table {
+    path: PathBuf,
+    rows: csv::Reader<Box<dyn Seekable>>,
+    columns: [usize; COLUMNS.len()],
+    texts: Texts,
+    ids: Vec<String>,
+    /// Positions of the documents' texts, in the order in which the documents come.
+    order: std::vec::IntoIter<usize>,
+    /// Number of the document that comes next.
+    next: u32,
+    /// Where the rows lie, document after document.
+    places: Peekable<std::vec::IntoIter<Place>>,
+}
+
+/// Where a row lies.
+#[derive(Clone, Copy)]
+struct Place {
+    /// Its document, by the position of the text; later by the place in the order of documents.
+    document: u32,
+    line: u32,
+    byte: u64,
+}
+
+impl Place {
+    fn of(record: &csv::StringRecord, document: usize) -> Option<Self> {
+        let position = record.position()?;
+        Some(Place {
+            document: document as u32,
+            line: position.line() as u32,
+            byte: position.byte(),
+        })
     }
-    let mut first_row = vec![usize::MAX; documents.len()];
-    let mut reader = csv::ReaderBuilder::new()
-        .delimiter(b'\t')
-        .flexible(true)
-        .has_headers(false)
-        .from_reader(io::open(path)?);
-    let mut columns: Option<[usize; COLUMNS.len()]> = None;
-    for (number, record) in reader.records().enumerate() {
-        let record = record.map_err(|error| table_error(error, path))?;
-        let at = Location::line(path, record.position().map_or(0, |p| p.line() as usize));
-        let Some(columns) = columns else {
-            columns = Some(header(path, &record)?);
-            continue;
-        };
-        let row = Row::new(&record, &columns, at)?;
-        let Some(&position) = order.get(row.document) else {
-            return Err(Error::Structure {
-                at: row.at,
-                problem: format!(
-                    "column filename: there is no text of document {:?}",
-                    row.document
-                ),
-            });
-        };
-        first_row[position] = first_row[position].min(number);
-        row.add_to(&mut documents[position], collector.report())?;
+
+    fn position(self) -> csv::Position {
+        let mut position = csv::Position::new();
+        position
+            .set_byte(self.byte)
+            .set_line(self.line.into())
+            .set_record(0);
+        position
     }
-    let mut positions: Vec<usize> = (0..documents.len()).collect();
-    positions.sort_by_key(|&position| (first_row[position], position));
-    let mut documents: Vec<Option<Document>> = documents.into_iter().map(Some).collect();
-    for position in positions {
-        if let Some(document) = documents[position].take() {
-            let at = Location::document(&document.id);
-            collector.add(document, &at)?;
+}
+
+impl Table {
+    /// Reads the table once, to learn where each document's rows are.
+    pub(crate) fn open(path: &Path) -> Result<Self, Error> {
+        let (texts, ids) = Texts::find(path)?;
+        let mut positions: HashMap<&str, usize> = HashMap::with_capacity(ids.len());
+        for (position, id) in ids.iter().enumerate() {
+            positions.insert(id, position);
         }
+        let mut rows = csv::ReaderBuilder::new()
+            .delimiter(b'\t')
+            .flexible(true)
+            .has_headers(false)
+            .buffer_capacity(ROWS_BYTES)
+            .from_reader(io::open_seekable(path)?);
+        let mut columns: Option<[usize; COLUMNS.len()]> = None;
+        let mut places: Vec<Place> = Vec::new();
+        let mut first_row = vec![usize::MAX; ids.len()];
+        let mut record = csv::StringRecord::new();
+        while read_row(&mut rows, &mut record, path)? {
+            let Some(columns) = &columns else {
+                columns = Some(header(path, &record)?);
+                continue;
+            };
+            let row = Row::new(&record, columns, place(&record, path))?;
+            let Some(&position) = positions.get(row.document) else {
+                return Err(Error::Structure {
+                    at: row.at,
+                    problem: format!(
+                        "column filename: there is no text of document {:?}",
+                        row.document
+                    ),
+                });
+            };
+            first_row[position] = first_row[position].min(places.len());
+            places.extend(Place::of(&record, position));
+        }
+        // Those without a mention come last, in the order of their texts.
+        let mut order: Vec<usize> = (0..ids.len()).collect();
+        order.sort_unstable_by_key(|&position| (first_row[position], position));
+        let mut rank = vec![0; order.len()];
+        for (number, &position) in (0..).zip(&order) {
+            rank[position] = number;
+        }
+        for place in &mut places {
+            place.document = rank[place.document as usize];
+        }
+        places.sort_unstable_by_key(|place| (place.document, place.byte));
+        Ok(Table {
+            path: path.to_path_buf(),
+            rows,
+            // A table without a line has no rows to find them in.
+            columns: columns.unwrap_or_default(),
+            texts,
+            ids,
+            order: order.into_iter(),
+            next: 0,
+            places: places.into_iter().peekable(),
+        })
     }
-    collector.finish(path)
+}
+
+impl Source for Table {
+    fn next(&mut self, report: &mut ReadReport) -> Result<Option<(Document, Location)>, Error> {
+        let Some(position) = self.order.next() else {
+            return Ok(None);
+        };
+        let text = self.texts.read(position)?;
+        let index = CharIndex::new(&text);
+        let mut mentions = Vec::new();
+        let mut record = csv::StringRecord::new();
+        while let Some(row) = self.places.next_if(|row| row.document == self.next) {
+            let sought = self.rows.seek(row.position());
+            sought.map_err(|error| table_error(error, &self.path))?;
+            read_row(&mut self.rows, &mut record, &self.path)?;
+            let row = Row::new(&record, &self.columns, place(&record, &self.path))?;
+            mentions.push(row.mention(&index, report)?);
+        }
+        self.next += 1;
+        let document = Document {
+            id: std::mem::take(&mut self.ids[position]),
+            text,
+            language: Language::Es,
+            split: None,
+            origin: Origin::Human,
+            mentions,
+        };
+        let at = Location::document(&document.id);
+        Ok(Some((document, at)))
+    }
+}
+
+/// Reads a row; false at the end of the table.
+fn read_row(
+    rows: &mut csv::Reader<Box<dyn Seekable>>,
+    record: &mut csv::StringRecord,
+    path: &Path,
+) -> Result<bool, Error> {
+    let read = rows.read_record(record);
+    read.map_err(|error| table_error(error, path))
+}
+
+fn place(record: &csv::StringRecord, path: &Path) -> Location {
+    Location::line(path, record.position().map_or(0, |p| p.line() as usize))
 }
 
 /// Positions of our columns.
@@ -158,14 +267,14 @@ impl<'r> Row<'r> {
         Ok(row)
     }
 
-    fn add_to(self, document: &mut Document, report: &mut ReadReport) -> Result<(), Error> {
-        let index = CharIndex::new(&document.text);
+    /// The mention in the text of its document.
+    fn mention(self, index: &CharIndex<'_>, report: &mut ReadReport) -> Result<Mention, Error> {
         let covered = index
             .slice(self.span)
             .filter(|covered| !covered.is_empty())
             .ok_or_else(|| Error::SpanOutside {
                 at: self.at.clone(),
-                document: document.id.clone(),
+                document: self.document.to_owned(),
                 mention: self.text.to_owned(),
                 start: self.span.start.into(),
                 end: self.span.end.into(),
@@ -176,7 +285,7 @@ impl<'r> Row<'r> {
             if bare(&covered) != bare(self.text) {
                 return Err(Error::SpanText {
                     at: self.at,
-                    document: document.id.clone(),
+                    document: self.document.to_owned(),
                     start: self.span.start,
                     end: self.span.end,
                     covered,
@@ -193,7 +302,7 @@ impl<'r> Row<'r> {
                 .code
                 .split('+')
                 .any(|part| NO_CONCEPT.contains(&part.trim()));
-        document.mentions.push(Mention {
+        Ok(Mention {
             id: String::new(),
             spans: vec![self.span],
             text: covered,
@@ -203,8 +312,7 @@ impl<'r> Row<'r> {
             } else {
                 Gold::composite(self.code.split('+').map(str::trim))
             },
-        });
-        Ok(())
+        })
     }
 }
 
@@ -219,88 +327,6 @@ fn bare(text: &str) -> String {
 /// Whether a spreadsheet wrote this code as a number with an exponent.
 fn is_number(code: &str) -> bool {
     code.contains(['E', 'e']) && code.contains('.') && code.parse::<f64>().is_ok()
-}
-
-#[derive(Deserialize)]
-struct TextLine {
-    doc_id: String,
-    text: String,
-}
-
-/// The texts that belong to a table, as documents without mentions.
-fn texts(table: &Path) -> Result<Vec<Document>, Error> {
-    let folder = table.parent().unwrap_or(Path::new(""));
-    let name = table
-        .file_name()
-        .map_or_else(String::new, |n| n.to_string_lossy().into_owned());
-    let stem = name.split('.').next().unwrap_or_default();
-    for file in [
-        format!("{stem}_texts.jsonl"),
-        format!("{stem}_texts.jsonl.gz"),
-    ] {
-        let path = folder.join(file);
-        if path.is_file() {
-            return text_lines(&path);
-        }
-    }
-    for name in [format!("{stem}_texts"), "txt".to_owned()] {
-        let path = folder.join(name);
-        if path.is_dir() {
-            return text_files(&path);
-        }
-    }
-    Err(Error::Structure {
-        at: Location::line(table, 0),
-        problem: format!(
-            "the texts are missing: put {stem}_texts.jsonl (`doc_id` and `text` a line) or a folder {stem}_texts of DOCUMENT.txt beside the table"
-        ),
-    })
-}
-
-fn text_lines(path: &Path) -> Result<Vec<Document>, Error> {
-    let mut lines = Lines::open(path)?;
-    let mut documents = Vec::new();
-    while let Some(line) = lines.next_line()? {
-        if line.trim().is_empty() {
-            continue;
-        }
-        let parsed = serde_json::from_str::<TextLine>(line);
-        let line = parsed.map_err(|error| Error::Json {
-            at: lines.at(),
-            column: error.column().max(1),
-            problem: error.to_string(),
-        })?;
-        documents.push(empty(line.doc_id, line.text));
-    }
-    Ok(documents)
-}
-
-fn text_files(folder: &Path) -> Result<Vec<Document>, Error> {
-    let entries = std::fs::read_dir(folder).map_err(Error::io(folder))?;
-    let mut paths: Vec<PathBuf> = Vec::new();
-    for entry in entries {
-        paths.push(entry.map_err(Error::io(folder))?.path());
-    }
-    paths.retain(|path| path.extension().is_some_and(|e| e == "txt"));
-    paths.sort();
-    let document = |path: &PathBuf| {
-        let id = path
-            .file_stem()
-            .map_or_else(String::new, |s| s.to_string_lossy().into_owned());
-        Ok(empty(id, io::read_to_string(path)?))
-    };
-    paths.iter().map(document).collect()
-}
-
-fn empty(id: String, text: String) -> Document {
-    Document {
-        id,
-        text,
-        language: Language::Es,
-        split: None,
-        origin: Origin::Human,
-        mentions: Vec::new(),
-    }
 }
 
 fn table_error(error: csv::Error, path: &Path) -> Error {
@@ -322,6 +348,7 @@ fn table_error(error: csv::Error, path: &Path) -> Error {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::{Corpus, CorpusFormat, ReadOptions, ReadReport};
 
     const HEADER: &str = "filename\tlabel\tstart_span\tend_span\tspan\tcode\tsemantic_rel\n";
 
@@ -334,7 +361,7 @@ mod tests {
             "{\"doc_id\":\"a\",\"text\":\"Tos y \\\"fiebre\\\".\"}\n{\"doc_id\":\"b\",\"text\":\"Asma é.\"}\n",
         )
         .unwrap();
-        read(&path, &ReadOptions::default())
+        crate::read(&path, CorpusFormat::Spaccc, &ReadOptions::default())
     }
 
     #[test]
@@ -388,7 +415,7 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("lonely.tsv");
         std::fs::write(&path, HEADER).unwrap();
-        let error = read(&path, &ReadOptions::default())
+        let error = crate::read(&path, CorpusFormat::Spaccc, &ReadOptions::default())
             .unwrap_err()
             .to_string();
         assert!(error.contains("lonely_texts.jsonl"), "{error}");

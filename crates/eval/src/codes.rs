@@ -49,6 +49,7 @@ pub(crate) fn is_plain(field: &str) -> bool {
 }
 
 /// Canonical forms of code fields, remembered, since the same few thousand codes fill tens of thousands of rows.
+#[derive(Debug)]
 pub(crate) struct Canonicaliser<'k> {
     kb: Option<&'k Kb>,
     parts: HashMap<String, (String, bool)>,

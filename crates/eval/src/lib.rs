@@ -70,4 +70,4 @@ pub use score::{
     CompositeRule, EvalOptions, Outcome, Removed, SCORE_COLUMNS, Scored, SeenRule, TiePolicy,
     score, score_file,
 };
-pub use training::{FREQUENT, TrainingSet};
+pub use training::{FREQUENT, TrainingSet, TrainingSetBuilder};

@@ -47,13 +47,16 @@ impl Surface {
 pub fn is_abbreviation(mention: &str) -> bool {
     let mention = mention.trim();
     let allowed = |c: char| c.is_alphanumeric() || matches!(c, '.' | '-' | '/' | '&' | '+');
-    let capitals = mention.chars().filter(|c| c.is_uppercase()).count();
-    let small = mention.chars().filter(|c| c.is_lowercase()).count();
-    mention.chars().count() <= ABBREVIATION_CHARS
-        && mention.chars().all(allowed)
-        && mention.starts_with(char::is_alphanumeric)
-        && capitals >= 2
-        && small <= capitals
+    let (mut capitals, mut small) = (0, 0);
+    for (index, c) in mention.chars().enumerate() {
+        // Most mentions are longer or have a blank, and nothing more has to be known of them.
+        if index == ABBREVIATION_CHARS || !allowed(c) {
+            return false;
+        }
+        capitals += usize::from(c.is_uppercase());
+        small += usize::from(c.is_lowercase());
+    }
+    mention.starts_with(char::is_alphanumeric) && capitals >= 2 && small <= capitals
 }
 
 /// A way of cutting the test set into parts.

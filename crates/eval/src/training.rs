@@ -3,7 +3,8 @@
 use std::collections::HashSet;
 
 use rustc_hash::FxHashMap;
-use syncabel_corpus::{Corpus, Document, Mention, Origin, Split};
+use syncabel_corpus::jsonl::{GoldRef, MentionRef};
+use syncabel_corpus::{Corpus, Document, Gold, Mention, Origin, Split};
 use syncabel_kb::Kb;
 
 use crate::codes::{Canonical, Canonicaliser};
@@ -59,6 +60,62 @@ impl Readings {
     }
 }
 
+/// A [`TrainingSet`] in the making, of mentions that come one by one.
+#[derive(Debug)]
+pub struct TrainingSetBuilder<'k> {
+    set: TrainingSet,
+    codes: Canonicaliser<'k>,
+    with_kb: bool,
+}
+
+impl<'k> TrainingSetBuilder<'k> {
+    /// Without a mention. With a KB, alternate ids count as the concept they resolve to.
+    pub fn new(kb: Option<&'k Kb>) -> Self {
+        TrainingSetBuilder {
+            set: TrainingSet::default(),
+            codes: Canonicaliser::new(kb),
+            with_kb: kb.is_some(),
+        }
+    }
+
+    /// Adds a mention.
+    pub fn add(&mut self, mention: &Mention) {
+        let id = self.set.note_mention(&mention.text);
+        self.add_gold(&mention.gold, id);
+    }
+
+    /// As [`TrainingSetBuilder::add`].
+    pub fn add_ref(&mut self, mention: &MentionRef<'_>) {
+        let id = self.set.note_mention(&mention.text);
+        match &mention.gold {
+            GoldRef::Code(code) => self.add_composite(&[code], id),
+            GoldRef::Gold(gold) => self.add_gold(gold, id),
+        }
+    }
+
+    fn add_gold(&mut self, gold: &Gold, mention: u32) {
+        for composite in &gold.alternatives {
+            self.add_composite(&composite.0, mention);
+        }
+    }
+
+    fn add_composite(&mut self, parts: &[impl AsRef<str>], mention: u32) {
+        match parts {
+            // By far the most common case, without a copy of the code.
+            [code] if !self.with_kb => self.set.add_single(code.as_ref().trim(), mention),
+            parts => {
+                let composite = self.codes.of_parts(parts.iter().map(AsRef::as_ref));
+                self.set.add(&composite, mention);
+            }
+        }
+    }
+
+    /// All of them.
+    pub fn finish(self) -> TrainingSet {
+        self.set
+    }
+}
+
 impl TrainingSet {
     /// The human documents of a corpus that are marked as training data or not marked at all.
     ///
@@ -85,21 +142,11 @@ impl TrainingSet {
         mentions: impl IntoIterator<Item = &'m Mention>,
         kb: Option<&Kb>,
     ) -> Self {
-        let mut set = TrainingSet::default();
-        let mut codes = Canonicaliser::new(kb);
+        let mut builder = TrainingSetBuilder::new(kb);
         for mention in mentions {
-            let id = set.note_mention(&mention.text);
-            for composite in &mention.gold.alternatives {
-                match &composite.0[..] {
-                    // By far the most common case, without a copy of the code.
-                    [code] if kb.is_none() => set.add_single(code.trim(), id),
-                    parts => {
-                        set.add(&codes.of_parts(parts.iter().map(String::as_str)), id);
-                    }
-                }
-            }
+            builder.add(mention);
         }
-        set
+        builder.finish()
     }
 
     /// From `(code field, mention string)` pairs, the field as in a prediction file (`+` and, for alternatives, `|`).

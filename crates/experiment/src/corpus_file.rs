@@ -22,6 +22,27 @@ pub fn read(
     }
 }
 
+/// Streams the documents of a corpus file: what [`read`] reads, in the same order.
+///
+/// # Errors
+/// As [`read`]; here those that the beginning of the file shows, from the iterator the others.
+pub fn documents(
+    path: &Path,
+    format: CorpusFormat,
+    options: &ReadOptions,
+) -> Result<Box<dyn Iterator<Item = Result<Document>>>> {
+    match format {
+        #[cfg(feature = "parquet")]
+        CorpusFormat::Parquet => Ok(Box::new(crate::parquet::Documents::open(path, options)?)),
+        #[cfg(not(feature = "parquet"))]
+        CorpusFormat::Parquet => Err(no_parquet(path)),
+        _ => {
+            let documents = syncabel_corpus::Documents::open(path, format, options)?;
+            Ok(Box::new(documents.map(|document| Ok(document?))))
+        }
+    }
+}
+
 /// Writes a corpus file; an old file is replaced only when the new one is complete.
 ///
 /// # Errors

@@ -20,7 +20,8 @@
 //! `label` or the fragments, with integers of any type, and with the rows of a document apart; and tables in BigBio's schema with a row
 //! for every document and nested columns `passages` and `entities`, as `datasets` keeps them.
 //!
-//! The writer keeps one row group in memory ([`GROUP_ROWS`] rows), whatever the size of the corpus.
+//! The writer keeps one row group in memory ([`GROUP_ROWS`] rows), whatever the size of the corpus, and so does the reader
+//! ([`Documents`]) where the rows of a document lie together.
 
 use crate::error::BadInput;
 use anyhow::{Context, Result};
@@ -30,13 +31,13 @@ use polars::prelude::{
     SerReader, Series, UInt32Type,
 };
 use serde_json::Value;
-use std::collections::HashMap;
+use std::collections::{HashMap, VecDeque};
 use std::fs::File;
 use std::io::BufWriter;
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
 use syncabel_corpus::{
-    Corpus, Document, Gold, Language, Location, Mention, Origin, ReadOptions, ReadReport,
+    Corpus, Document, Gate, Gold, Language, Location, Mention, Origin, ReadOptions, ReadReport,
     SpanChars, Split,
 };
 
@@ -256,61 +257,121 @@ pub fn columns(path: &Path) -> Result<Vec<String>> {
 /// With file, row and column: no Parquet, a column that is missing, a cell that cannot be understood, rows of one document that
 /// contradict each other; and what [`syncabel_corpus::read`] refuses.
 pub fn read(path: &Path, options: &ReadOptions) -> Result<(Corpus, ReadReport)> {
-    let found = columns(path)?;
-    if NESTED.iter().all(|c| found.iter().any(|f| f == c)) {
-        return read_nested(path, &found, options);
-    }
-    if let Some(missing) = REQUIRED.iter().find(|c| !found.iter().any(|f| f == *c)) {
-        let hint = match found.iter().any(|f| f == ANSWER) {
-            true => "; a table of a language model's answers is read by the generator `import`",
-            false => "",
+    let mut stream = Documents::open(path, options)?;
+    let documents = stream.by_ref().collect::<Result<_>>()?;
+    Ok((Corpus { documents }, stream.gate.report().clone()))
+}
+
+/// Streams the documents of a corpus, as [`read`] reads them.
+///
+/// Memory is [`GROUP_ROWS`] rows, an id and a digest for each document, and the documents that have begun and whose last row is
+/// still to come: one, where the rows of a document lie together.
+pub struct Documents {
+    frames: Frames,
+    rows: Pending,
+    language: Language,
+    gate: Gate,
+    /// Checked, in the order in which they come.
+    ready: VecDeque<Document>,
+}
+
+/// Documents that may not be complete.
+enum Pending {
+    /// A row is a document of BigBio's schema.
+    Nested,
+    /// A row is a mention.
+    Mentions(Gathered),
+}
+
+impl Documents {
+    /// Opens a table.
+    ///
+    /// # Errors
+    /// As [`read`]: a file that is no Parquet or lacks a column; an id that is null.
+    pub fn open(path: &Path, options: &ReadOptions) -> Result<Self> {
+        let found = columns(path)?;
+        let there = |column: &&str| found.iter().any(|f| f == column);
+        let (wanted, rows) = if NESTED.iter().all(|c| there(c)) {
+            let ids = ["id", "document_id"].into_iter().filter(there);
+            (ids.chain(NESTED).collect(), Pending::Nested)
+        } else {
+            if let Some(missing) = REQUIRED.iter().find(|c| !there(c)) {
+                let hint = match there(&ANSWER) {
+                    true => {
+                        "; a table of a language model's answers is read by the generator `import`"
+                    }
+                    false => "",
+                };
+                return Err(no_column(path, missing, &found, hint).into());
+            }
+            let wanted: Vec<&str> = COLUMNS.into_iter().filter(there).collect();
+            (wanted, Pending::Mentions(Gathered::new(path)?))
         };
-        return Err(no_column(path, missing, &found, hint).into());
+        Ok(Documents {
+            frames: Frames::new(path, &wanted)?,
+            rows,
+            language: options.language,
+            gate: Gate::new(options),
+            ready: VecDeque::new(),
+        })
     }
-    let there = |column: &&str| found.iter().any(|f| f == column);
-    let wanted: Vec<&str> = COLUMNS.into_iter().filter(there).collect();
-    let mut gathered = Gathered::default();
-    each_slice(path, &wanted, |slice| {
-        for row in 0..slice.rows {
-            gathered.add(slice, row, options.language)?;
+
+    /// Reads some rows; false at the end of the table.
+    fn fill(&mut self) -> Result<bool> {
+        let Some((first, frame)) = self.frames.next_frame()? else {
+            self.gate.refuse_nothing(&self.frames.path)?;
+            return Ok(false);
+        };
+        let path = &self.frames.path;
+        match &mut self.rows {
+            Pending::Nested => {
+                for row in 0..frame.height() {
+                    let mut record = serde_json::Map::new();
+                    for column in frame.columns() {
+                        let cell = column.get(row).map_err(failed(path))?;
+                        insert(&mut record, column.name(), cell)
+                            .map_err(|what| bad(path, first + row + 1, column.name(), &what))?;
+                    }
+                    let place = Location::row(path, first + row + 1);
+                    let document = self.gate.check_bigbio(record.into(), &place)?;
+                    self.ready.extend(document);
+                }
+            }
+            Pending::Mentions(gathered) => {
+                let slice = Slice::new(path, first, &self.frames.wanted, &frame)?;
+                for row in 0..slice.rows {
+                    gathered.add(&slice, row, self.language)?;
+                    while let Some((document, row)) = gathered.complete() {
+                        let place = Location::row(path, row);
+                        let document = self.gate.check(document, &place)?;
+                        self.ready.extend(document);
+                    }
+                }
+            }
         }
-        Ok(())
-    })?;
-    let documents = gathered
-        .documents
-        .into_iter()
-        .map(|(d, row)| Ok((d, Location::row(path, row))));
-    Ok(syncabel_corpus::collect(path, options, documents)?)
+        Ok(true)
+    }
+}
+
+impl Iterator for Documents {
+    type Item = Result<Document>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        loop {
+            if let Some(document) = self.ready.pop_front() {
+                return Some(Ok(document));
+            }
+            match self.fill() {
+                Ok(true) => {}
+                Ok(false) => return None,
+                Err(error) => return Some(Err(error)),
+            }
+        }
+    }
 }
 
 /// Columns by which a table in BigBio's schema is known.
 const NESTED: [&str; 2] = ["passages", "entities"];
-
-fn read_nested(
-    path: &Path,
-    found: &[String],
-    options: &ReadOptions,
-) -> Result<(Corpus, ReadReport)> {
-    let there = |column: &&str| found.iter().any(|f| f == column);
-    let ids = ["id", "document_id"].into_iter().filter(there);
-    let wanted: Vec<&str> = ids.chain(NESTED).collect();
-    let mut records = Vec::new();
-    each_frame(path, &wanted, |first, frame| {
-        for row in 0..frame.height() {
-            let mut record = serde_json::Map::new();
-            for column in frame.columns() {
-                let cell = column.get(row).map_err(failed(path))?;
-                insert(&mut record, column.name(), cell)
-                    .map_err(|what| bad(path, first + row + 1, column.name(), &what))?;
-            }
-            let place = Location::row(path, first + row + 1);
-            records.push(Ok((record.into(), place)));
-        }
-        Ok(())
-    })?;
-    let read = syncabel_corpus::bigbio::collect(path, options, records.into_iter());
-    Ok(read?)
-}
 
 /// Puts a cell into an object; one that is null stays out.
 fn insert(
@@ -347,36 +408,77 @@ fn json(cell: AnyValue<'_>) -> Result<Value, String> {
     })
 }
 
-/// Documents with the number of their first row, in the order in which they begin.
-#[derive(Default)]
+/// Documents whose rows are being read, in the order in which they begin.
 struct Gathered {
-    documents: Vec<(Document, usize)>,
-    /// Position by id. Only looked up, never iterated.
-    places: HashMap<String, usize>,
+    open: VecDeque<Open>,
+    /// Documents that began and are not in `open` any more.
+    gone: usize,
+    /// Last row of each document, and, once it has begun, how many began before. Only looked up, never iterated.
+    documents: HashMap<String, (usize, Option<usize>)>,
+}
+
+struct Open {
+    document: Document,
+    first_row: usize,
+    complete: bool,
 }
 
 impl Gathered {
+    /// Learns where each document ends.
+    fn new(path: &Path) -> Result<Self> {
+        let mut documents = HashMap::new();
+        each_slice(path, &["document_id"], |slice| {
+            for row in 0..slice.rows {
+                let id = slice.id(row)?;
+                match documents.get_mut(id) {
+                    Some((last, _)) => *last = slice.number(row),
+                    None => drop(documents.insert(id.to_owned(), (slice.number(row), None))),
+                }
+            }
+            Ok(())
+        })?;
+        Ok(Gathered {
+            open: VecDeque::new(),
+            gone: 0,
+            documents,
+        })
+    }
+
     fn add(&mut self, slice: &Slice<'_>, row: usize, language: Language) -> Result<()> {
-        let id = slice.text("document_id", row)?;
-        let id = id.ok_or_else(|| slice.bad("document_id", row, "it is null"))?;
+        let id = slice.id(row)?;
         let text = slice.text("text", row)?;
         let text = text.ok_or_else(|| slice.bad("text", row, "it is null"))?;
-        let place = match self.places.get(id) {
-            Some(&place) => place,
-            None => {
-                let document = slice.document(id, text, row, language)?;
-                self.places.insert(id.to_owned(), self.documents.len());
-                self.documents.push((document, slice.number(row)));
-                self.documents.len() - 1
-            }
+        let Some((last, place)) = self.documents.get_mut(id) else {
+            return Err(slice
+                .bad("document_id", row, "the file changes while it is read")
+                .into());
         };
-        let (document, first) = &mut self.documents[place];
-        if document.text != text {
-            let what = format!("document `{id}` has another text here than in row {first}");
+        let began = *place.get_or_insert(self.gone + self.open.len());
+        if began == self.gone + self.open.len() {
+            self.open.push_back(Open {
+                document: slice.document(id, text, row, language)?,
+                first_row: slice.number(row),
+                complete: false,
+            });
+        }
+        let open = &mut self.open[began - self.gone];
+        if open.document.text != text {
+            let what = format!(
+                "document `{id}` has another text here than in row {}",
+                open.first_row
+            );
             return Err(slice.bad("text", row, &what).into());
         }
-        document.mentions.extend(slice.mention(row)?);
+        open.document.mentions.extend(slice.mention(row)?);
+        open.complete = slice.number(row) == *last;
         Ok(())
+    }
+
+    /// The document that began first, if it is complete, and the number of its first row.
+    fn complete(&mut self) -> Option<(Document, usize)> {
+        let open = self.open.pop_front_if(|open| open.complete)?;
+        self.gone += 1;
+        Some((open.document, open.first_row))
     }
 }
 
@@ -437,37 +539,67 @@ struct Slice<'a> {
     columns: Vec<(&'a str, Column, Column)>,
 }
 
-/// Calls `f` with pieces of a table and the number of rows before each.
-fn each_frame(
-    path: &Path,
-    wanted: &[&str],
-    mut f: impl FnMut(usize, &DataFrame) -> Result<()>,
-) -> Result<()> {
-    let total = ParquetReader::new(open(path)?)
-        .num_rows()
-        .map_err(failed(path))?;
-    for first in (0..total).step_by(GROUP_ROWS) {
-        let names = wanted.iter().map(|name| (*name).to_owned()).collect();
-        let frame = ParquetReader::new(open(path)?)
-            .with_columns(Some(names))
-            .with_slice(Some((first, GROUP_ROWS)))
-            .finish()
-            .map_err(failed(path))?;
-        f(first, &frame)?;
-    }
-    Ok(())
+/// Pieces of a table.
+struct Frames {
+    path: PathBuf,
+    wanted: Vec<String>,
+    /// Rows read, and all there are.
+    next: usize,
+    total: usize,
 }
 
-/// The same with the columns in the types that they should have.
+impl Frames {
+    fn new(path: &Path, wanted: &[&str]) -> Result<Self> {
+        let total = ParquetReader::new(open(path)?).num_rows();
+        Ok(Frames {
+            path: path.to_owned(),
+            wanted: wanted.iter().map(|name| (*name).to_owned()).collect(),
+            next: 0,
+            total: total.map_err(failed(path))?,
+        })
+    }
+
+    /// The next rows, and the number of those before them; `None` at the end.
+    fn next_frame(&mut self) -> Result<Option<(usize, DataFrame)>> {
+        if self.next >= self.total {
+            return Ok(None);
+        }
+        let first = self.next;
+        self.next += GROUP_ROWS;
+        let frame = ParquetReader::new(open(&self.path)?)
+            .with_columns(Some(self.wanted.clone()))
+            .with_slice(Some((first, GROUP_ROWS)))
+            .finish()
+            .map_err(failed(&self.path))?;
+        Ok(Some((first, frame)))
+    }
+}
+
+/// Calls `f` with pieces of a table, the columns in the types that they should have.
 fn each_slice(
     path: &Path,
     wanted: &[&str],
     mut f: impl FnMut(&Slice<'_>) -> Result<()>,
 ) -> Result<()> {
-    each_frame(path, wanted, |first, frame| {
+    let mut frames = Frames::new(path, wanted)?;
+    while let Some((first, frame)) = frames.next_frame()? {
+        f(&Slice::new(path, first, &frames.wanted, &frame)?)?;
+    }
+    Ok(())
+}
+
+fn bad(path: &Path, row: usize, column: &str, what: &str) -> BadInput {
+    BadInput(format!(
+        "{}, row {row}, column `{column}`: {what}",
+        path.display()
+    ))
+}
+
+impl<'a> Slice<'a> {
+    fn new(path: &'a Path, first: usize, wanted: &'a [String], frame: &DataFrame) -> Result<Self> {
         let columns = wanted.iter().map(|name| {
             let column = frame.column(name).map_err(failed(path))?;
-            let to = match *name {
+            let to = match name.as_str() {
                 "start_span" | "end_span" => DataType::Int64,
                 "fragment_starts" | "fragment_ends" => DataType::List(Box::new(DataType::Int64)),
                 _ => DataType::String,
@@ -479,25 +611,22 @@ fn each_slice(
                     column.dtype()
                 ))
             })?;
-            Ok((*name, cast, column.clone()))
+            Ok((name.as_str(), cast, column.clone()))
         });
-        f(&Slice {
+        Ok(Slice {
             path,
             first,
             rows: frame.height(),
             columns: columns.collect::<Result<_>>()?,
         })
-    })
-}
+    }
 
-fn bad(path: &Path, row: usize, column: &str, what: &str) -> BadInput {
-    BadInput(format!(
-        "{}, row {row}, column `{column}`: {what}",
-        path.display()
-    ))
-}
+    /// The document of a row.
+    fn id(&self, row: usize) -> Result<&str> {
+        let id = self.text("document_id", row)?;
+        Ok(id.ok_or_else(|| self.bad("document_id", row, "it is null"))?)
+    }
 
-impl Slice<'_> {
     /// The number of a row in the file, from 1.
     fn number(&self, row: usize) -> usize {
         self.first + row + 1

@@ -1,34 +1,32 @@
-//! Reading the usual prediction file in blocks, side by side.
+//! Reading the usual prediction file in pieces, side by side.
 //!
 //! Usual is: no carriage return, no tab or line feed inside of a cell, nothing wrong; quotes and gzip are usual. Whatever is
 //! not usual is left to [`syncabel_corpus::predictions::Reader`], which reads row by row and knows what to say about mistakes;
 //! a file is read here as it would be there or not at all.
 
-use std::borrow::Cow;
-use std::fs::File;
-use std::io::{BufReader, Read, Seek};
+mod candidates;
+mod cell;
+mod pieces;
+
+use std::collections::BTreeMap;
 use std::path::Path;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 
-use flate2::bufread::MultiGzDecoder;
-use memchr::{memchr, memchr3_iter, memrchr};
-use rayon::prelude::*;
-use serde::Deserialize;
+use memchr::memchr3_iter;
 
+use self::cell::{Cell, chars, number};
+use self::pieces::{Piece, Pieces};
 use super::{CODES, PredictionColumns, Row, equals_target};
 use crate::score::SCORE_COLUMNS;
 use crate::strings::Strings;
-
-/// Bytes of a block, up to the end of its last row.
-const BLOCK_BYTES: usize = 1 << 19;
-/// Blocks that are split into cells at a time, while those before are put together.
-const BLOCKS: usize = 8;
 
 impl PredictionColumns {
     /// Reads all rows of a usual file; false, without a row, if it is not one or cannot be read to its end.
     ///
     /// `header` names the columns, in file order.
     pub(super) fn read_plain(&mut self, path: &Path, header: &[&str]) -> bool {
-        let usual = self.read_blocks(path, header).is_some();
+        let usual = self.read_pieces(path, header).is_some();
         if !usual {
             *self = PredictionColumns {
                 source: self.source.take(),
@@ -39,157 +37,86 @@ impl PredictionColumns {
         usual
     }
 
-    fn read_blocks(&mut self, path: &Path, header: &[&str]) -> Option<()> {
+    fn read_pieces(&mut self, path: &Path, header: &[&str]) -> Option<()> {
         let layout = Layout::new(header, self.judge_column.as_deref())?;
-        let mut blocks = Blocks::open(path).ok()?;
-        let mut line = blocks.header(header)?;
-        let mut waiting: Vec<Split> = Vec::new();
-        loop {
-            let ((), split) = rayon::join(
-                || {
-                    for split in &waiting {
-                        self.append(&split.columns, line);
-                        line += split.lines;
-                    }
-                },
-                || -> Option<Vec<Split>> {
-                    let texts = blocks.next(BLOCKS).ok()?;
-                    texts.par_iter().map(|text| layout.split(text)).collect()
-                },
-            );
-            waiting = split?;
-            if waiting.is_empty() {
-                return Some(());
+        let source = Mutex::new(Numbered {
+            pieces: Pieces::open(path, header).ok()??,
+            taken: 0,
+        });
+        let joined = Mutex::new(Joined {
+            columns: self,
+            lines: 1,
+            count: 0,
+            waiting: BTreeMap::new(),
+        });
+        let usual = AtomicBool::new(true);
+        let work = || -> Option<()> {
+            while usual.load(Ordering::Relaxed) {
+                let Some((number, piece)) = lock(&source).next().ok()? else {
+                    break;
+                };
+                let (rows, skip) = piece.read().ok()?;
+                let split = layout.split(&rows[skip..])?;
+                lock(&joined).add(number, split);
             }
-        }
-    }
-}
-
-/// The first bytes of a gzip file.
-const GZIP_MAGIC: [u8; 2] = [0x1f, 0x8b];
-
-/// A file in pieces that end with a row.
-struct Blocks {
-    source: Box<dyn Read + Send>,
-    /// What was read behind the end of the last piece.
-    rest: Vec<u8>,
-    ended: bool,
-}
-
-impl Blocks {
-    fn open(path: &Path) -> std::io::Result<Self> {
-        let mut file = File::open(path)?;
-        let mut magic = Vec::new();
-        file.by_ref().take(2).read_to_end(&mut magic)?;
-        file.rewind()?;
-        Ok(Blocks {
-            source: match magic == GZIP_MAGIC {
-                true => Box::new(MultiGzDecoder::new(BufReader::new(file))),
-                false => Box::new(file),
-            },
-            rest: Vec::new(),
-            ended: false,
-        })
-    }
-
-    /// Skips the header and gives the number of its lines; `None` if it does not stand there plainly.
-    fn header(&mut self, header: &[&str]) -> Option<u32> {
-        let block = self.block().ok()?;
-        let mark = if block.starts_with(b"\xef\xbb\xbf") {
-            3
-        } else {
-            0
+            Some(())
         };
-        let end = mark + memchr(b'\n', &block[mark..])?;
-        let as_read = block[mark..end].split(|&byte| byte == b'\t');
-        if !as_read.eq(header.iter().map(|name| name.as_bytes())) {
-            return None;
-        }
-        self.rest.splice(..0, block[end + 1..].iter().copied());
-        Some(1)
-    }
-
-    /// The next pieces; none at the end of the file.
-    fn next(&mut self, count: usize) -> std::io::Result<Vec<Vec<u8>>> {
-        let mut blocks = Vec::with_capacity(count);
-        while blocks.len() < count {
-            let block = self.block()?;
-            if block.is_empty() {
-                break;
+        rayon::scope(|scope| {
+            for _ in 0..rayon::current_num_threads() {
+                scope.spawn(|_| {
+                    if work().is_none() {
+                        usual.store(false, Ordering::Relaxed);
+                    }
+                });
             }
-            blocks.push(block);
-        }
-        Ok(blocks)
-    }
-
-    /// The next piece; empty at the end of the file.
-    fn block(&mut self) -> std::io::Result<Vec<u8>> {
-        let mut block = Vec::with_capacity(self.rest.len() + BLOCK_BYTES);
-        block.append(&mut self.rest);
-        while !self.ended {
-            let wanted = BLOCK_BYTES as u64;
-            let before = block.len();
-            let read = self.source.by_ref().take(wanted).read_to_end(&mut block)?;
-            self.ended = read < BLOCK_BYTES;
-            if let Some(end) = memrchr(b'\n', &block[before..]).filter(|_| !self.ended) {
-                let end = before + end;
-                self.rest.extend_from_slice(&block[end + 1..]);
-                block.truncate(end + 1);
-                break;
-            }
-        }
-        Ok(block)
+        });
+        usual.into_inner().then_some(())
     }
 }
 
-/// The rows of a block, lines counted from its first, and how many lines it has.
+/// A panic elsewhere is reported when its thread is joined; it does not have to be reported here as well.
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// Pieces with their numbers, from 0.
+struct Numbered {
+    pieces: Pieces,
+    taken: usize,
+}
+
+impl Numbered {
+    fn next(&mut self) -> std::io::Result<Option<(usize, Piece)>> {
+        let piece = self.pieces.next()?;
+        self.taken += 1;
+        Ok(piece.map(|piece| (self.taken - 1, piece)))
+    }
+}
+
+/// Pieces that were split, put together in the order of the file. Threads take pieces in that order, so few ever wait.
+struct Joined<'c> {
+    columns: &'c mut PredictionColumns,
+    /// Pieces in `columns`, and lines of the file that they and the header take.
+    count: usize,
+    lines: u32,
+    waiting: BTreeMap<usize, Split>,
+}
+
+impl Joined<'_> {
+    fn add(&mut self, number: usize, split: Split) {
+        self.waiting.insert(number, split);
+        while let Some(split) = self.waiting.remove(&self.count) {
+            self.columns.append(&split.columns, self.lines);
+            self.lines += split.lines;
+            self.count += 1;
+        }
+    }
+}
+
+/// The rows of a piece, lines counted from its first, and how many lines it has.
 struct Split {
     columns: PredictionColumns,
     lines: u32,
-}
-
-/// A cell, and whether quotes inside of it are written twice.
-#[derive(Clone, Copy, Default)]
-struct Cell<'t> {
-    text: &'t str,
-    doubled: bool,
-}
-
-impl<'t> Cell<'t> {
-    /// `None` where quotes are not those of one whole cell: a tab or a line feed tears it, or text follows them.
-    fn new(written: &'t str) -> Option<Self> {
-        let Some(text) = written.strip_prefix('"') else {
-            return Some(Cell {
-                text: written,
-                doubled: false,
-            });
-        };
-        let text = text.strip_suffix('"')?;
-        let whole = text.split("\"\"").all(|part| !part.contains('"'));
-        whole.then(|| Cell {
-            text,
-            doubled: text.contains('"'),
-        })
-    }
-
-    fn read(self) -> Cow<'t, str> {
-        match self.doubled {
-            true => Cow::Owned(self.text.replace("\"\"", "\"")),
-            false => Cow::Borrowed(self.text),
-        }
-    }
-}
-
-/// As [`syncabel_corpus::predictions::Candidate`], without copies of its strings.
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-struct Candidate<'t> {
-    #[serde(borrow, rename = "name")]
-    _name: Cow<'t, str>,
-    #[serde(borrow)]
-    code: Cow<'t, str>,
-    #[serde(rename = "score")]
-    _score: f64,
 }
 
 /// Which cell of a row is what; of a column that the file lacks, a cell that is always empty.
@@ -234,16 +161,16 @@ impl Layout {
     }
 
     /// `None` for anything unusual.
-    fn split(&self, block: &[u8]) -> Option<Split> {
-        let text = std::str::from_utf8(block).ok()?;
+    fn split(&self, rows: &[u8]) -> Option<Split> {
+        let text = std::str::from_utf8(rows).ok()?;
         let mut columns = PredictionColumns::default();
         let mut cells = vec![Cell::default(); self.cells + 1];
         let (mut lines, mut count, mut start) = (0, 0, 0);
-        let last = (!block.is_empty() && !block.ends_with(b"\n")).then_some(block.len());
-        for end in memchr3_iter(b'\t', b'\n', b'\r', block).chain(last) {
+        let last = (!rows.is_empty() && !rows.ends_with(b"\n")).then_some(rows.len());
+        for end in memchr3_iter(b'\t', b'\n', b'\r', rows).chain(last) {
             let cell = &text[start..end];
             start = end + 1;
-            let ended_by = block.get(end).copied().unwrap_or(b'\n');
+            let ended_by = rows.get(end).copied().unwrap_or(b'\n');
             if ended_by == b'\n' {
                 lines += 1;
                 if count == 0 && cell.is_empty() {
@@ -253,7 +180,12 @@ impl Layout {
             if ended_by == b'\r' || count == self.cells {
                 return None;
             }
-            cells[count] = Cell::new(cell)?;
+            let cell = Cell::new(cell)?;
+            // Candidates are looked at anyway, and they are what is quoted in most files.
+            if cell.quoted && count != self.candidates && !cell.is_whole() {
+                return None;
+            }
+            cells[count] = cell;
             count += 1;
             if ended_by == b'\n' {
                 if count < self.cells {
@@ -268,63 +200,56 @@ impl Layout {
 
     fn row(&self, cells: &[Cell<'_>], line: u32, into: &mut PredictionColumns) -> Option<()> {
         let cell = |place: usize| cells[place].read();
-        number(&cell(self.margin))?;
-        let candidates = into.push_candidates(&cell(self.candidates))?;
+        number(&cell(self.margin)?)?;
+        let candidates = into.push_candidates(cells[self.candidates])?;
         let [documents, groups, codes, mentions, verdicts] = &mut into.strings;
         // Neighbours are often of one document and one group, and most answers are right.
-        let before = into.rows.last().copied();
+        let before = into.rows.last();
         let like = |strings: &mut Strings, before: Option<u32>, place: usize| {
-            let cell = cell(place);
-            match before {
+            let cell = cell(place)?;
+            Some(match before {
                 Some(index) if strings.get(index) == cell => index,
                 _ => strings.index(&cell),
-            }
+            })
         };
-        let (mention, gold) = (cell(self.mention), codes.index(&cell(self.gold)));
-        let [first, second, third] = self.scores.map(|place| number(&cell(place)));
-        into.rows.push(Row {
+        let (mention, gold) = (cell(self.mention)?, codes.index(&cell(self.gold)?));
+        let [first, second, third] = self.scores.map(|place| number(&cell(place)?));
+        let row = Row {
             line,
-            document: like(documents, before.map(|row| row.document), self.document),
-            group: like(groups, before.map(|row| row.group), self.group),
+            document: like(documents, before.map(|row| row.document), self.document)?,
+            group: like(groups, before.map(|row| row.group), self.group)?,
             gold,
-            answer: like(codes, Some(gold), self.answer),
+            answer: like(codes, Some(gold), self.answer)?,
             mention: mentions.index(&mention),
-            verdict: like(verdicts, before.map(|row| row.verdict), self.judge),
-            start_span: chars(&cell(self.start_span))?,
-            end_span: chars(&cell(self.end_span))?,
+            verdict: like(verdicts, before.map(|row| row.verdict), self.judge)?,
+            start_span: chars(&cell(self.start_span)?)?,
+            end_span: chars(&cell(self.end_span)?)?,
             candidates,
-            equals_target: equals_target(&mention, &cell(self.target)),
+            equals_target: equals_target(&mention, &cell(self.target)?),
             scores: [first?, second?, third?],
-        });
+        };
+        into.rows.push(row);
         Some(())
     }
 }
 
 impl PredictionColumns {
     /// Appends the codes of a cell of candidates: where they begin, and how many they are. `None` if it is not such a cell.
-    fn push_candidates(&mut self, cell: &str) -> Option<[u32; 2]> {
-        let first = self.candidates.len() as u32;
-        let cell = cell.trim();
-        if !cell.is_empty() {
-            for candidate in serde_json::from_str::<Vec<Candidate<'_>>>(cell).ok()? {
-                let code = self.strings[CODES].index(&candidate.code);
-                self.candidates.push(code);
+    fn push_candidates(&mut self, cell: Cell<'_>) -> Option<[u32; 2]> {
+        let first = self.candidates.len();
+        let (codes, candidates) = (&mut self.strings[CODES], &mut self.candidates);
+        if !cell.written.is_empty()
+            && candidates::scan(cell.written, cell.quoted, |code| {
+                candidates.push(codes.index(code));
+            })
+            .is_none()
+        {
+            candidates.truncate(first);
+            for candidate in candidates::parse(&cell.read()?)? {
+                candidates.push(codes.index(&candidate.code));
             }
         }
-        Some([first, self.candidates.len() as u32 - first])
-    }
-}
-
-fn chars(cell: &str) -> Option<u32> {
-    let cell = cell.trim();
-    cell.strip_suffix(".0").unwrap_or(cell).parse().ok()
-}
-
-/// A number, or NaN for an empty cell; `None` for anything else.
-fn number(cell: &str) -> Option<f64> {
-    match cell.trim() {
-        "" => Some(f64::NAN),
-        cell => cell.parse().ok(),
+        Some([first as u32, (candidates.len() - first) as u32])
     }
 }
 
@@ -387,10 +312,10 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("p.tsv");
         std::fs::write(&path, text).unwrap();
-        (in_blocks(&path), row_by_row(&path))
+        (in_pieces(&path), row_by_row(&path))
     }
 
-    fn in_blocks(path: &Path) -> Option<PredictionColumns> {
+    fn in_pieces(path: &Path) -> Option<PredictionColumns> {
         let mut columns = PredictionColumns {
             judge_column: Some("LLM_Evaluation".into()),
             ..PredictionColumns::default()
@@ -416,9 +341,9 @@ mod tests {
     }
 
     #[test]
-    fn many_blocks_are_read_as_row_by_row() {
+    fn many_pieces_are_read_as_row_by_row() {
         let rows: String = (0..80_000).map(row).collect();
-        assert!(rows.len() > (BLOCKS + 1) * BLOCK_BYTES);
+        assert!(rows.len() as u64 > 5 * pieces::PIECE_BYTES);
         let text = format!("\u{feff}{HEADER}\n{rows}\n\n{}", row(7).trim_end());
         let (plain, slow) = read(&text);
         let (plain, slow) = (plain.unwrap(), slow.unwrap());
@@ -460,29 +385,10 @@ mod tests {
         for name in ["p.tsv", "p.tsv.gz"] {
             let path = dir.path().join(name);
             write_tsv(&path, &rows).unwrap();
-            let (blocks, slow) = (in_blocks(&path).unwrap(), row_by_row(&path).unwrap());
-            assert_eq!(blocks.rows.len(), 200);
-            assert!(blocks.rows[7].equals_target == Some(true) && blocks.candidates.len() == 400);
-            assert_eq!(spelled(&blocks), spelled(&slow));
-        }
-    }
-
-    #[test]
-    fn quotes_are_undone_where_they_are_those_of_a_whole_cell() {
-        for (written, expected) in [
-            ("a\"\"b", Some("a\"\"b")),
-            ("\"\"", Some("")),
-            ("\"a b\"", Some("a b")),
-            ("\"a\"\"b\"", Some("a\"b")),
-            ("\"\"\"\"", Some("\"")),
-            ("\"", None),
-            ("\"\"\"", None),
-            ("\"a\"\"", None),
-            ("\"a\"b", None),
-            ("\"a\"b\"", None),
-        ] {
-            let found = Cell::new(written).map(Cell::read);
-            assert_eq!(found.as_deref(), expected, "{written}");
+            let (pieces, slow) = (in_pieces(&path).unwrap(), row_by_row(&path).unwrap());
+            assert_eq!(pieces.rows.len(), 200);
+            assert!(pieces.rows[7].equals_target == Some(true) && pieces.candidates.len() == 400);
+            assert_eq!(spelled(&pieces), spelled(&slow));
         }
     }
 
@@ -499,6 +405,7 @@ mod tests {
             good.replace("BROAD", "\"BR\tOAD\""),
             good.replace("BROAD", "\"BR\nOAD\""),
             good.replace("6.0", "6.5"),
+            good.replace("Span 1", "\"Sp\"an 1\""),
         ] {
             let text = format!("{HEADER}\n{}{bad}", row(0));
             assert!(read(&text).0.is_none(), "{bad:?}");

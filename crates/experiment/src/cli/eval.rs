@@ -77,12 +77,11 @@ pub(super) fn run(args: Args) -> Result<()> {
     }
     let kb = args.scoring.kb()?;
     // Predictions are scored by the training corpus only once they are read, so both are read at the same time.
-    let (training, columns) = std::thread::scope(|scope| {
-        let training = scope.spawn(|| args.scoring.training.read(kb.as_ref()));
-        let columns = read(&args.predictions, &options);
-        (training.join(), columns)
-    });
-    let training = training.unwrap_or_else(|panic| std::panic::resume_unwind(panic))?;
+    let (training, columns) = rayon::join(
+        || args.scoring.training.read(kb.as_ref()),
+        || read(&args.predictions, &options),
+    );
+    let training = training?;
     let score =
         |columns: PredictionColumns| columns.score(training.as_ref(), kb.as_ref(), &options);
     let scored = score(columns?)?;

@@ -38,8 +38,8 @@ const TOLD_EVERY: Duration = Duration::from_secs(30);
 ///
 /// Mention spans and their semantic group (or entity type, see --group) are given; finding mentions is not part of this
 /// program. Answers are written in input order, as soon as they are there; an interrupted run continues with --resume.
-/// JSON Lines, PubTator and marked sentences are read and written as a stream: memory holds no more than an id a document. What is
-/// wrong with a file is told before anything is written, with standard input when it is reached.
+/// Every format is read as a stream: memory holds little more than an id a document, with SPACCC tables and Parquet also where
+/// a document's rows are. What is wrong with a file is told before anything is written, with standard input when it is reached.
 #[derive(Debug, clap::Args)]
 #[command(
     after_help = "Example: syncabel link notes.jsonl --model \"$(syncabel train my_experiment.yaml)\" --kb terms.kb --out linked.tsv\n\n\

@@ -3,9 +3,12 @@
 use super::io::corpus_format;
 use crate::error::BadInput;
 use anyhow::Result;
-use std::path::PathBuf;
-use syncabel_corpus::{CodeRepairs, Mention, PubtatorRules, ReadOptions, SeveralIds};
-use syncabel_eval::TrainingSet;
+use std::path::{Path, PathBuf};
+use syncabel_corpus::jsonl::{self, DocumentRef};
+use syncabel_corpus::{
+    CodeRepairs, CorpusFormat, Origin, PubtatorRules, ReadOptions, SeveralIds, Split,
+};
+use syncabel_eval::{TrainingSet, TrainingSetBuilder};
 use syncabel_kb::Kb;
 
 /// Where the human training data is.
@@ -67,35 +70,62 @@ impl TrainingArgs {
             },
             ..ReadOptions::default()
         };
-        let read = |path: &PathBuf| -> Result<Vec<Mention>> {
-            let (corpus, report) =
-                crate::corpus_file::read(path, corpus_format(path, None)?, &options)?;
-            tracing::info!(file = %path.display(), %report, "read");
-            let of_test =
-                |d: &&syncabel_corpus::Document| d.split == Some(syncabel_corpus::Split::Test);
-            if let Some(document) = corpus.documents.iter().find(of_test) {
-                let message = format!(
-                    "{}: document `{}` says it is of the test split; --train and --validation take what was trained on",
-                    path.display(),
-                    document.id
-                );
-                return Err(crate::error::BadInput(message).into());
-            }
-            let human = corpus
-                .documents
-                .into_iter()
-                .filter(|d| d.origin == syncabel_corpus::Origin::Human);
-            Ok(human.flat_map(|d| d.mentions).collect())
-        };
-        let mut mentions = Vec::new();
+        let mut set = TrainingSetBuilder::new(kb);
         for path in &self.train {
-            mentions.extend(read(path)?);
+            add(path, 1.0, &options, &mut set)?;
         }
         for path in &self.validation {
-            let mut validation = read(path)?;
-            validation.truncate((validation.len() as f64 * self.validation_share) as usize);
-            mentions.extend(validation);
+            add(path, self.validation_share, &options, &mut set)?;
         }
-        Ok(Some(TrainingSet::from_mentions(&mentions, kb)))
+        Ok(Some(set.finish()))
     }
+}
+
+/// Adds the first `share` of a corpus' human mentions, in file order.
+fn add(
+    path: &Path,
+    share: f64,
+    options: &ReadOptions,
+    set: &mut TrainingSetBuilder<'_>,
+) -> Result<()> {
+    let format = corpus_format(path, None)?;
+    // The usual file of the most common format is counted where it stands, without a copy of its documents.
+    let in_place = format == CorpusFormat::Jsonl && options.code_repairs.is_empty();
+    let text = in_place.then(|| jsonl::text(path)).flatten();
+    if let Some((documents, report)) = text.as_deref().and_then(DocumentRef::all) {
+        tracing::info!(file = %path.display(), %report, "read");
+        let splits = documents.iter().map(|d| (d.id.as_ref(), d.split));
+        refuse_test(path, splits)?;
+        let human = documents.iter().filter(|d| d.origin == Origin::Human);
+        let mentions: Vec<_> = human.flat_map(|d| &d.mentions).collect();
+        let count = (mentions.len() as f64 * share) as usize;
+        mentions[..count].iter().for_each(|m| set.add_ref(m));
+        return Ok(());
+    }
+    let (corpus, report) = crate::corpus_file::read(path, format, options)?;
+    tracing::info!(file = %path.display(), %report, "read");
+    let splits = corpus.documents.iter().map(|d| (d.id.as_str(), d.split));
+    refuse_test(path, splits)?;
+    let human = corpus
+        .documents
+        .iter()
+        .filter(|d| d.origin == Origin::Human);
+    let mentions: Vec<_> = human.flat_map(|d| &d.mentions).collect();
+    let count = (mentions.len() as f64 * share) as usize;
+    mentions[..count].iter().for_each(|m| set.add(m));
+    Ok(())
+}
+
+fn refuse_test<'d>(
+    path: &Path,
+    mut documents: impl Iterator<Item = (&'d str, Option<Split>)>,
+) -> Result<()> {
+    let Some((id, _)) = documents.find(|(_, split)| *split == Some(Split::Test)) else {
+        return Ok(());
+    };
+    let message = format!(
+        "{}: document `{id}` says it is of the test split; --train and --validation take what was trained on",
+        path.display()
+    );
+    Err(BadInput(message).into())
 }

@@ -1,7 +1,7 @@
 //! Where mentions come from: a corpus in any format, or marked sentences, from a file or standard input.
 //!
-//! JSON Lines, PubTator and marked sentences are read as they are needed; other formats need the whole file before the first
-//! mention can be told.
+//! All are read as they are needed. SPACCC's tables and Parquet are read from more than one place, so they cannot come from a
+//! pipe.
 
 use super::super::io::{corpus_format, read_options};
 use crate::corpus_file;
@@ -14,7 +14,7 @@ use std::path::{Path, PathBuf};
 use std::rc::Rc;
 use std::str::FromStr;
 use syncabel_corpus::marked::{self, MarkOptions, MarkedMention};
-use syncabel_corpus::{CorpusFormat, Document, Gold, Language, Origin, jsonl, pubtator};
+use syncabel_corpus::{CorpusFormat, Document, Gold, Language, Origin};
 use syncabel_kb::Kb;
 
 /// The name of the format that is no corpus format.
@@ -98,24 +98,7 @@ impl Input {
     fn documents(&self) -> Result<Box<dyn Iterator<Item = Result<Document>>>> {
         let (file, format) = (self.file(), self.format()?);
         let options = read_options(self.rules.as_deref(), self.language.as_deref())?;
-        Ok(match format {
-            CorpusFormat::Jsonl => {
-                let documents = jsonl::Reader::open(file)?;
-                Box::new(documents.map(|document| {
-                    let mut document = document?;
-                    document.number_mentions();
-                    Ok(document)
-                }))
-            }
-            CorpusFormat::Pubtator => {
-                let documents = pubtator::Reader::open(file, &options)?;
-                Box::new(documents.map(|document| Ok(document?)))
-            }
-            _ => {
-                let (corpus, _) = corpus_file::read(file, format, &options)?;
-                Box::new(corpus.documents.into_iter().map(Ok))
-            }
-        })
+        corpus_file::documents(file, format, &options)
     }
 
     /// Starts to read.
