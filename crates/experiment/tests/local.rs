@@ -148,7 +148,7 @@ fn synth_runs_a_model_without_a_server() {
     let run = synth("tiny");
     assert_ne!(run.code, Some(0));
     assert!(
-        run.stderr.contains("the model `tiny` cannot answer"),
+        run.stderr.contains("the model `tiny (local, f32, "),
         "{}",
         run.stderr
     );

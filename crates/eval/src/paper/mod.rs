@@ -530,7 +530,7 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let tables = sources.write(folder.path()).unwrap();
         let read = |name: &str| fs::read_to_string(folder.path().join(name)).unwrap();
-        assert_eq!(tables, 14);
+        assert_eq!(tables, 15);
         let main = read("main.csv");
         assert!(
             main.contains("\"Llama-3-8B, guided, SynCABEL\",75.4,no file,79.7,79.7 (78.2–81.2)"),
