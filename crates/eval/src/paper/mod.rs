@@ -530,7 +530,7 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let tables = sources.write(folder.path()).unwrap();
         let read = |name: &str| fs::read_to_string(folder.path().join(name)).unwrap();
-        assert_eq!(tables, 14);
+        assert_eq!(tables, 15);
         let main = read("main.csv");
         assert!(
             main.contains("\"Llama-3-8B, guided, SynCABEL\",75.4,no file,79.7,79.7 (78.2–81.2)"),
@@ -538,6 +538,9 @@ mod tests {
         );
         assert!(read("seen_unseen.csv").contains("SPACCC,20.8,20.8 ("));
         assert!(read("composition.csv").contains("24.9"));
+        // GSC+, then NCBI Disease, of whose 248 wrong answers 33 are narrower.
+        let narrower = "narrower (a descendant),233,36.6 (30.5–43.0),33,13.3 (8.4–20.3)";
+        assert!(read("hierarchy.csv").contains(narrower));
         assert!(
             read("numbers.json").contains("\"spaccc_interleaved_guided_main_recall\": \"67.0\"")
         );
