@@ -538,6 +538,9 @@ mod tests {
         );
         assert!(read("seen_unseen.csv").contains("SPACCC,20.8,20.8 ("));
         assert!(read("composition.csv").contains("24.9"));
+        // GSC+, then NCBI Disease, of whose 248 wrong answers 33 are narrower.
+        let narrower = "narrower (a descendant),233,36.6 (30.5–43.0),33,13.3 (8.4–20.3)";
+        assert!(read("hierarchy.csv").contains(narrower));
         assert!(
             read("numbers.json").contains("\"spaccc_interleaved_guided_main_recall\": \"67.0\"")
         );
