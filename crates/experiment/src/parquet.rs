@@ -291,7 +291,7 @@ impl Documents {
     pub fn open(path: &Path, options: &ReadOptions) -> Result<Self> {
         let found = columns(path)?;
         let there = |column: &&str| found.iter().any(|f| f == column);
-        let (wanted, rows) = if NESTED.iter().all(|c| there(c)) {
+        let (wanted, rows) = if NESTED.iter().all(&there) {
             let ids = ["id", "document_id"].into_iter().filter(there);
             (ids.chain(NESTED).collect(), Pending::Nested)
         } else {

@@ -33,7 +33,8 @@ impl<'t> Structure<'t> {
         }
         // The order of the nodes says where the children of each of them have to begin.
         let mut next = groups;
-        let mut open = Vec::from([0..groups]);
+        let roots = 0..groups;
+        let mut open = vec![roots];
         while let Some(brothers) = open.last_mut() {
             let Some(node) = brothers.next() else {
                 open.pop();
