@@ -19,7 +19,7 @@ use crate::{bigbio, jsonl, pubtator};
 pub enum CorpusFormat {
     /// PubTator: title and abstract lines, tab-separated annotations (see [`crate::pubtator`]).
     Pubtator,
-    /// The project's own format, one [`Document`] a line (see [`crate::jsonl`]).
+    /// The project's own format, one [`crate::Document`] a line (see [`crate::jsonl`]).
     Jsonl,
     /// BigBio's KB schema as JSON (see [`crate::bigbio`]).
     Bigbio,
