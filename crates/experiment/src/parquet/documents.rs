@@ -23,7 +23,7 @@ pub fn read(path: &Path, options: &ReadOptions) -> Result<(Corpus, ReadReport)> 
 
 /// Streams the documents of a corpus, as [`read`] reads them.
 ///
-/// Memory is [`GROUP_ROWS`] rows, an id and a digest for each document, and the documents that have begun and whose last row is
+/// Memory is [`super::GROUP_ROWS`] rows, an id and a digest for each document, and the documents that have begun and whose last row is
 /// still to come: one, where the rows of a document lie together.
 pub struct Documents {
     frames: Frames,
