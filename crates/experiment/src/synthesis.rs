@@ -61,6 +61,9 @@ pub struct ModelSynth {
     /// Most answers to one concept.
     #[serde(default = "default_max_answers")]
     pub max_answers: usize,
+    /// In a line without brackets, take the longest name of the concept that stands in it for the mention.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub find_names: bool,
     /// What is asked for.
     #[serde(default)]
     pub prompt: PromptOptions,
@@ -254,6 +257,7 @@ impl Material<'_> {
                 sampling: synth.sampling.clone(),
                 seeded: synth.seeded,
                 max_answers: synth.max_answers,
+                find_names: synth.find_names,
             };
             let generator = OpenAi::new(backend, prompts, model, synth.run, ledger.to_owned());
             let generator = generator.named(synth.generator()).watched(move |p| {

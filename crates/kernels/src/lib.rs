@@ -6,7 +6,7 @@
 //! - [`Matrix`] and [`matmul`]: float32 products of strided matrices, cut over threads by us (the matrix library's own
 //!   threads spin at barriers, which a busy machine punishes).
 //! - [`bf16`]: products of bfloat16 panels with float32 sums. Panels are packed once and multiplied often, by AMX tiles,
-//!   by AVX512-BF16 or by portable code, whichever the CPU has.
+//!   by AVX512-BF16, widened on AVX2, or by portable code, whichever the CPU has.
 //! - [`packed`]: float32 products with weights packed once, for the few rows of decoding.
 //! - [`rows`]: RMSNorm, rotary positions, SiLU gating, softmax and cross-entropy, vectorised and threaded, with their
 //!   backward passes.
@@ -20,7 +20,7 @@
 //! # Determinism
 //! Sums are never cut between threads, and row-wise kernels use a fixed number of partial sums, so the number of threads
 //! changes no bit. Row-wise kernels compute the same bits on every vector unit; products do not ([`packed`] fuses
-//! multiplication and addition where AVX-512 is there, bfloat16 units round differently), so a run is repeatable on machines of one
+//! multiplication and addition where AVX-512 or AVX2 is there, bfloat16 units round differently), so a run is repeatable on machines of one
 //! kind.
 //!
 //! # Example

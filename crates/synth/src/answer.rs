@@ -1,8 +1,8 @@
 //! From a language model's answer to sentences: marker lines with bracketed mentions (paper, synthetic data).
 
-use syncabel_corpus::Language;
+use syncabel_corpus::{Language, SpanChars};
 
-use crate::generator::Draft;
+use crate::generator::{Draft, DraftMention};
 
 /// A line longer than this is no sentence, in characters.
 const MAX_LINE_CHARS: usize = 1_000;
@@ -10,8 +10,15 @@ const MAX_LINE_CHARS: usize = 1_000;
 /// The sentences of an answer, in order: lines with the marker of the language and at least one non-empty bracketed piece.
 /// What does not count is left out: other lines, unmatched brackets, sentences that stand in `kept` or came before.
 ///
+/// In a line without any bracket one of `names`, if given, is taken for the mention; see [`named`].
+///
 /// Models decorate: bullets, numbers, bold type and quotation marks around marker and sentence are looked through.
-pub(crate) fn sentences(answer: &str, language: Language, kept: &[Draft]) -> Vec<Draft> {
+pub(crate) fn sentences(
+    answer: &str,
+    language: Language,
+    names: &[String],
+    kept: &[Draft],
+) -> Vec<Draft> {
     let mut drafts: Vec<Draft> = Vec::new();
     for line in answer.lines() {
         let Some(sentence) = after_marker(line, language) else {
@@ -20,7 +27,11 @@ pub(crate) fn sentences(answer: &str, language: Language, kept: &[Draft]) -> Vec
         if sentence.chars().count() > MAX_LINE_CHARS {
             continue;
         }
-        let Some(draft) = Draft::from_bracketed(sentence, language).and_then(tidy) else {
+        let draft = match sentence.contains(['[', ']']) {
+            true => Draft::from_bracketed(sentence, language),
+            false => named(sentence, language, names),
+        };
+        let Some(draft) = draft.and_then(tidy) else {
             continue;
         };
         let known = kept
@@ -47,6 +58,60 @@ pub(crate) fn bracketed_lines(answer: &str, language: Language) -> (Vec<Draft>, 
         }
     }
     (drafts, without)
+}
+
+/// A name of up to this many characters must be written as the KB writes it: "ALS" is not in "also" nor is "CAT" a cat.
+const MAX_EXACT_CHARS: usize = 4;
+
+/// The names of a concept that can be told in running text, the longest first: catalogue forms such as
+/// "Anemia, Aplastic" stand in lists, not in sentences.
+pub(crate) fn findable<'a>(names: impl Iterator<Item = &'a str>) -> Vec<String> {
+    let fit = |name: &&str| name.chars().any(char::is_alphabetic) && !name.contains([',', ';']);
+    let mut names: Vec<String> = names.filter(fit).map(str::to_owned).collect();
+    names.sort_by(|a, b| b.len().cmp(&a.len()).then_with(|| a.cmp(b)));
+    names.dedup();
+    names
+}
+
+/// A sentence whose mention is the longest of `names` in it, where it stands first: whole words, whatever the capitals
+/// of all but short names, a hyphen for a blank and the reverse.
+fn named(sentence: &str, language: Language, names: &[String]) -> Option<Draft> {
+    let text: Vec<char> = sentence.chars().collect();
+    let (start, length) = names.iter().find_map(|name| {
+        let name: Vec<char> = name.chars().collect();
+        let exact = name.len() <= MAX_EXACT_CHARS;
+        let same = |(a, b): (&char, &char)| a == b || !exact && folded(*a) == folded(*b);
+        let word = |at: usize| text.get(at).is_some_and(|c| c.is_alphanumeric());
+        let whole = |at: usize| (at == 0 || !word(at - 1)) && !word(at + name.len());
+        let at = text
+            .windows(name.len())
+            .enumerate()
+            .position(|(at, window)| window.iter().zip(&name).all(same) && whole(at))?;
+        Some((at, name.len()))
+    })?;
+    let span = SpanChars {
+        start: start as u32,
+        end: (start + length) as u32,
+    };
+    let mention = DraftMention {
+        span,
+        source_name: None,
+        operations: Vec::new(),
+    };
+    Some(Draft {
+        text: sentence.to_owned(),
+        language,
+        mentions: vec![mention],
+        context: None,
+    })
+}
+
+/// A character as [`named`] compares it. One for one, so that places stay places.
+fn folded(c: char) -> char {
+    match c {
+        '-' | '\u{2010}' | '\u{2011}' | '\u{a0}' => ' ',
+        c => c.to_lowercase().next().unwrap_or(c),
+    }
 }
 
 /// What stands behind the marker, if the line has one: `example:`, `- Example 2:`, `**Example:**`.
@@ -95,7 +160,7 @@ mod tests {
             let chars = draft.text.chars().skip(start as usize);
             chars.take((end - start) as usize).collect()
         };
-        sentences(answer, language, &[])
+        sentences(answer, language, &[], &[])
             .into_iter()
             .map(|d| {
                 let mentions = d
@@ -150,6 +215,55 @@ mod tests {
         assert_eq!(
             read("ejemplo: Una [disnea].", Language::Es)[0].1,
             ["disnea"]
+        );
+    }
+
+    #[test]
+    fn a_name_is_the_mention_where_nothing_is_bracketed() {
+        let names = [
+            "ALS",
+            "Tongue Tie",
+            "Ankyloglossia",
+            "Tie, Tongue",
+            "Motor Neuron Disease",
+        ];
+        let names = findable(names.into_iter());
+        assert_eq!(
+            names,
+            ["Motor Neuron Disease", "Ankyloglossia", "Tongue Tie", "ALS"]
+        );
+        let mention = |line: &str| {
+            let drafts = sentences(&format!("example: {line}"), Language::En, &names, &[]);
+            drafts.first().map(|draft| {
+                let span = draft.mentions[0].span;
+                let chars = draft.text.chars().skip(span.start as usize);
+                chars
+                    .take((span.end - span.start) as usize)
+                    .collect::<String>()
+            })
+        };
+        let found = [
+            ("She had tongue-tie and was breast-fed.", "tongue-tie"),
+            ("Élan: tongue tie is ankyloglossia.", "ankyloglossia"),
+            ("In ALS, motor neurons die.", "ALS"),
+            ("Ankyloglossia", "Ankyloglossia"),
+        ];
+        for (line, wanted) in found {
+            assert_eq!(mention(line).as_deref(), Some(wanted), "{line}");
+        }
+        // Words of which a name is a part, a short name in other letters, and what the model did mark.
+        for line in [
+            "The tongue-tied child.",
+            "It was als ob.",
+            "[other] in tongue tie].",
+            "Nothing.",
+            "",
+        ] {
+            assert_eq!(mention(line), None, "{line}");
+        }
+        assert_eq!(
+            mention("A [short frenulum] in tongue tie.").as_deref(),
+            Some("short frenulum")
         );
     }
 

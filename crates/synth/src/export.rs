@@ -36,6 +36,9 @@ pub struct ExportedTask {
     /// Whether the concept is in several groups.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub several_groups: bool,
+    /// Names that are mentions in lines without brackets.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub names: Vec<String>,
     /// The job; earlier versions left it out where it was not reached.
     pub key: Option<Key>,
 }
@@ -119,7 +122,12 @@ impl Export {
                     group: &task.group,
                     several_groups: task.several_groups,
                 };
-                let drafts = drafts(&answers, head.language, head.sentences_per_concept);
+                let drafts = drafts(
+                    &answers,
+                    head.language,
+                    &task.names,
+                    head.sentences_per_concept,
+                );
                 for (number, draft) in (1..).zip(drafts) {
                     self.sentences += 1;
                     sink(place.document(number, draft)?)?;
@@ -136,6 +144,7 @@ pub(crate) fn write_tasks(
     generator: &OpenAi<'_>,
     batch: &Batch<'_>,
     keys: &[Key],
+    names: &[Vec<String>],
 ) -> Result<(), Error> {
     let path = dir.join(TASKS);
     let partial = path.with_extension("partial");
@@ -144,15 +153,21 @@ pub(crate) fn write_tasks(
         language: generator.language(),
         sentences_per_concept: batch.sentences_per_concept,
     };
-    let tasks = batch.tasks.iter().zip(keys).map(|(task, key)| {
-        let concept = batch.kb.concept(task.concept);
-        ExportedTask {
-            code: concept.code().to_owned(),
-            group: batch.kb.group_name(task.group).to_owned(),
-            several_groups: concept.groups().count() > 1,
-            key: Some(*key),
-        }
-    });
+    let tasks = batch
+        .tasks
+        .iter()
+        .zip(keys)
+        .zip(names)
+        .map(|((task, key), names)| {
+            let concept = batch.kb.concept(task.concept);
+            ExportedTask {
+                code: concept.code().to_owned(),
+                group: batch.kb.group_name(task.group).to_owned(),
+                several_groups: concept.groups().count() > 1,
+                names: names.clone(),
+                key: Some(*key),
+            }
+        });
     let write = |path: &PathBuf| -> std::io::Result<()> {
         let mut file = BufWriter::new(File::create(path)?);
         serde_json::to_writer(&mut file, &head)?;

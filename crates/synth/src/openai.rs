@@ -18,8 +18,8 @@ use syncabel_llm::{
     Sampling, Verdict, run,
 };
 
-use crate::answer::sentences;
-use crate::generator::{Batch, Deliver, Draft, Failure, Generator};
+use crate::answer::{findable, sentences};
+use crate::generator::{Batch, Deliver, Draft, Failure, Generator, Task};
 use crate::prompt::Prompts;
 use crate::{Error, export};
 
@@ -42,6 +42,11 @@ pub struct ModelOptions {
     /// Most answers to one concept.
     #[serde(default = "default_max_answers")]
     pub max_answers: usize,
+    /// In a line without brackets, take the longest name of the concept that stands in it for the mention. Small models
+    /// write the name and forget to mark it; such a mention is always a name of the KB, so it shows the linker a context, not
+    /// another wording. Of a ledger's failed concepts only those asked again (`retry_failed`) are looked at anew.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub find_names: bool,
 }
 
 fn yes() -> bool {
@@ -60,6 +65,7 @@ impl ModelOptions {
             sampling: Sampling::default(),
             seeded: true,
             max_answers: default_max_answers(),
+            find_names: false,
         }
     }
 }
@@ -122,6 +128,19 @@ impl<'a> OpenAi<'a> {
         self.prompts.language()
     }
 
+    /// The names that may be found in a line without brackets; none where that is not wanted.
+    fn findable(&self, batch: &Batch<'_>, task: &Task) -> Vec<String> {
+        if !self.model.find_names {
+            return Vec::new();
+        }
+        findable(
+            batch
+                .kb
+                .names_of(task.concept, task.group)
+                .map(|name| name.text),
+        )
+    }
+
     fn stopped(&self, reason: impl ToString) -> Error {
         Error::Stopped {
             generator: self.name().to_owned(),
@@ -138,13 +157,15 @@ impl Generator for OpenAi<'_> {
     fn generate(&self, batch: &Batch<'_>, deliver: &mut Deliver<'_>) -> Result<(), Error> {
         let ledger = Ledger::open(&self.ledger, PURPOSE)?;
         write_plan(&self.ledger, batch.tasks.len())?;
+        let names = batch.tasks.iter().map(|task| self.findable(batch, task));
         let jobs = Concepts {
             batch,
             prompts: &self.prompts,
             model: &self.model,
+            names: names.collect(),
         };
         let keys = jobs.rehearse()?;
-        export::write_tasks(&self.ledger, self, batch, &keys)?;
+        export::write_tasks(&self.ledger, self, batch, &keys, &jobs.names)?;
         let mut watch = self.watch.lock().unwrap_or_else(|e| e.into_inner());
         let finished = run(self.backend, &ledger, &jobs, &self.run, &mut **watch)?;
         if finished.pending > 0 {
@@ -158,7 +179,12 @@ impl Generator for OpenAi<'_> {
             let answer = match finished.outcome(&ledger, task)? {
                 Outcome::Accepted(answers) => {
                     let wanted = batch.sentences_per_concept;
-                    Ok(drafts(&answers, self.prompts.language(), wanted))
+                    Ok(drafts(
+                        &answers,
+                        self.prompts.language(),
+                        &jobs.names[task],
+                        wanted,
+                    ))
                 }
                 Outcome::Failed { reason, answers } => Err(Failure {
                     reason,
@@ -173,7 +199,12 @@ impl Generator for OpenAi<'_> {
 }
 
 /// What counts in the answers so far, at most as many as are wanted.
-pub(crate) fn drafts(answers: &[ChatAnswer], language: Language, wanted: usize) -> Vec<Draft> {
+pub(crate) fn drafts(
+    answers: &[ChatAnswer],
+    language: Language,
+    names: &[String],
+    wanted: usize,
+) -> Vec<Draft> {
     let mut kept = Vec::new();
     for answer in answers {
         // The last line of an answer that ran into its limit may end anywhere.
@@ -181,7 +212,7 @@ pub(crate) fn drafts(answers: &[ChatAnswer], language: Language, wanted: usize) 
             Some("length") => answer.text.rsplit_once('\n').map_or("", |(whole, _)| whole),
             _ => &answer.text,
         };
-        let more = sentences(text, language, &kept);
+        let more = sentences(text, language, names, &kept);
         kept.extend(more);
     }
     kept.truncate(wanted);
@@ -193,6 +224,8 @@ struct Concepts<'a> {
     batch: &'a Batch<'a>,
     prompts: &'a Prompts,
     model: &'a ModelOptions,
+    /// For each task, the names that may be found in a line without brackets.
+    names: Vec<Vec<String>>,
 }
 
 impl Concepts<'_> {
@@ -247,7 +280,7 @@ impl Jobs for Concepts<'_> {
 
     fn verdict(&self, job: usize, answers: &[ChatAnswer]) -> Verdict {
         let wanted = self.batch.sentences_per_concept;
-        let drafts = drafts(answers, self.prompts.language(), wanted);
+        let drafts = drafts(answers, self.prompts.language(), &self.names[job], wanted);
         if drafts.len() >= wanted {
             return Verdict::Accept;
         }

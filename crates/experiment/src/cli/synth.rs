@@ -172,6 +172,10 @@ struct ServerArgs {
     /// Show the human sentences as earlier answers instead of a list: small models follow a format that they see themselves use.
     #[arg(long, requires = "ledger")]
     turns: bool,
+    /// In a line without brackets, take the longest name of the concept that stands in it for the mention: small models forget to
+    /// mark what they were asked to.
+    #[arg(long, requires = "ledger")]
+    find_names: bool,
     /// What the sentences should read like: abstract, note, or a description.
     #[arg(long, default_value = "abstract")]
     style: String,
@@ -482,6 +486,7 @@ impl ServerArgs {
             },
             seeded: options.seeded,
             max_answers: options.max_answers,
+            find_names: self.find_names,
             prompt: PromptOptions {
                 style: self.style.clone(),
                 turns: self.turns,
