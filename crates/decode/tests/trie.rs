@@ -28,6 +28,29 @@ fn spelled(trie: &Trie, group: GroupId) -> BTreeMap<Vec<u32>, NameId> {
     found
 }
 
+#[test]
+fn a_group_that_is_built_in_many_parts_spells_its_names_and_is_sound() {
+    // Some thousand names a part are built side by side.
+    let names: BTreeSet<String> = (0..30_000u32)
+        .map(|i| {
+            let mixed = i.wrapping_mul(2_654_435_761) >> 8;
+            let word = (0..3 + i % 4).map(|at| char::from(b'a' + (mixed >> (4 * at) & 15) as u8));
+            word.collect()
+        })
+        .collect();
+    assert!(names.len() > 12_000, "{}", names.len());
+    let groups = vec![names.into_iter().collect::<Vec<_>>(), vec!["b".to_owned()]];
+    let trie = trie(&groups);
+    for (group, names) in entries(&groups).iter().enumerate() {
+        let expected: BTreeMap<_, _> = names.iter().map(|e| (letters(e.text), e.name)).collect();
+        assert_eq!(spelled(&trie, GroupId(group as u16)), expected);
+    }
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("names.trie");
+    trie.write(&path).unwrap();
+    open_and_verify(&path).unwrap();
+}
+
 fn groups_of_names() -> impl Strategy<Value = Vec<Vec<String>>> {
     let names = proptest::collection::btree_set("[a-d]{1,6}", 0..40);
     proptest::collection::vec(names.prop_map(|set| set.into_iter().collect()), 1..4)
@@ -393,6 +416,15 @@ fn a_file_with_right_checksums_and_wrong_structure_is_an_error() {
         at += part.bytes as usize;
     }
     assert!(changed > 600, "{changed}");
+    // Bounds of names rest on what the header says of the longest one.
+    for longer in [trie.longest_name_tokens() - 1, 300] {
+        let mut bytes = trie.as_bytes().to_vec();
+        bytes[164..168].copy_from_slice(&(longer as u32).to_le_bytes());
+        seal(&mut bytes);
+        std::fs::write(&path, bytes).unwrap();
+        let error = Trie::open_any(&path).unwrap().verify(&path).unwrap_err();
+        assert!(error.to_string().contains("longest name"), "{error}");
+    }
 }
 
 /// Asks every node everything: answers may be wrong, but there is no panic and no walk without end.

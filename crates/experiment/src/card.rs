@@ -4,36 +4,38 @@
 use crate::stage::write_atomically;
 use anyhow::Result;
 use std::path::Path;
-use syncabel_corpus::{Corpus, Split};
+use syncabel_corpus::{Corpus, Document, Split};
 use syncabel_eval::figures::{Curve, ShareBar, line_chart, stacked_shares};
 use syncabel_kb::Kb;
-use syncabel_synth::card::{Card, Side};
+use syncabel_synth::card::{Card, Measuring, Side};
 
-/// Measures a synthetic corpus beside the human ones and writes the card into a folder.
+/// Measures synthetic corpora, each with its name, beside the human ones and writes the card into a folder. The synthetic ones
+/// pass by document by document.
 ///
 /// # Errors
-/// A folder that cannot be written to, a corpus without sentences.
+/// A corpus that cannot be read, a folder that cannot be written to, a corpus without sentences.
 pub fn write(
     kb: &Kb,
     human: &[&Corpus],
-    synthetic: &[(&str, &Corpus)],
+    synthetic: impl IntoIterator<Item = (String, impl Iterator<Item = Result<Document>>)>,
     folder: &Path,
 ) -> Result<Card> {
-    let name = |corpus: &Corpus| match corpus.documents.first().and_then(|d| d.split) {
-        None | Some(Split::Train) => "human, train",
-        Some(Split::Validation) => "human, validation",
-        Some(Split::Test) => "human, test",
-    };
-    let human = human.iter().filter(|c| !c.documents.is_empty());
-    let sides: Vec<_> = human
-        .map(|corpus| (name(corpus), corpus.documents.as_slice()))
-        .chain(
-            synthetic
-                .iter()
-                .map(|(name, c)| (*name, c.documents.as_slice())),
-        )
-        .collect();
-    let card = Card::new(kb, &sides);
+    let mut measuring = Measuring::new(kb);
+    for corpus in human.iter().filter(|c| !c.documents.is_empty()) {
+        measuring.side(match corpus.documents.first().and_then(|d| d.split) {
+            None | Some(Split::Train) => "human, train",
+            Some(Split::Validation) => "human, validation",
+            Some(Split::Test) => "human, test",
+        });
+        corpus.documents.iter().for_each(|d| measuring.add(d));
+    }
+    for (name, documents) in synthetic {
+        measuring.side(name);
+        for document in documents {
+            measuring.add(&document?);
+        }
+    }
+    let card = measuring.finish();
     files(&card, folder)?;
     Ok(card)
 }

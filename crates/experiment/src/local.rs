@@ -70,14 +70,23 @@ impl ChatBackend for LocalChat {
         let sender = self.asked.lock().unwrap_or_else(|e| e.into_inner());
         let sent = sender.send(asked);
         drop(sender);
-        let gone = || cannot(&request.model, "its thread has ended");
+        let gone = || ended(&request.model, "its thread is gone");
         sent.map_err(|_| gone())?;
         answered.recv().map_err(|_| gone())?
     }
 }
 
+/// This request cannot be answered.
 fn cannot(model: &str, message: impl ToString) -> Error {
     Error::Local {
+        model: model.to_owned(),
+        message: message.to_string(),
+    }
+}
+
+/// No request can be answered any more.
+fn ended(model: &str, message: impl ToString) -> Error {
+    Error::LocalEnded {
         model: model.to_owned(),
         message: message.to_string(),
     }
@@ -203,7 +212,7 @@ impl Writer {
             Err(error) => {
                 for (_, waiting) in self.waiting.drain() {
                     let model = &waiting.asked.request.model;
-                    reply(&waiting.asked, Err(cannot(model, &error)));
+                    reply(&waiting.asked, Err(ended(model, &error)));
                 }
             }
         }

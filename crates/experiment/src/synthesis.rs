@@ -11,6 +11,7 @@
 use crate::config::{
     ConceptChoice, CorpusConfig, ExperimentFile, LinkPrecision, ModelSourceConfig, SynthConfig,
 };
+use crate::corpus_file;
 use crate::error::BadInput;
 use crate::import::{self, Source};
 use crate::local::LocalChat;
@@ -393,8 +394,9 @@ fn write_card(
         .into());
     }
     let path = folder.join(CORPUS);
-    let (corpus, _) = syncabel_corpus::read(&path, CorpusFormat::Jsonl, &Default::default())?;
-    card::write(material.kb, material.human, &[(generator, &corpus)], folder)?;
+    let documents = corpus_file::documents(&path, CorpusFormat::Jsonl, &Default::default())?;
+    let synthetic = [(generator.to_owned(), documents)];
+    card::write(material.kb, material.human, synthetic, folder)?;
     Ok(())
 }
 

@@ -192,12 +192,55 @@ fn a_model_that_writes_nothing_is_an_error_and_leaves_no_corpus() {
 /// The address of `scripts/llama_server.sh start`.
 const REAL: &str = "127.0.0.1:8791";
 
+/// A server that this test started, and ends.
+struct Server(std::process::Child);
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+/// llama.cpp's server at [`REAL`]: one that runs there, or, where `scripts/llama_server.sh prepare` has been run, one that
+/// is started. `None` elsewhere.
+fn real_server() -> Option<Option<Server>> {
+    let is_there =
+        || TcpStream::connect_timeout(&REAL.parse().unwrap(), Duration::from_secs(1)).is_ok();
+    if is_there() {
+        return Some(None);
+    }
+    let prepared = ["runs/tools/llama/bin/python", "runs/models/smollm2"];
+    if !prepared.iter().all(|path| repository().join(path).exists()) {
+        return None;
+    }
+    let server = std::process::Command::new(repository().join("scripts/llama_server.sh"))
+        .arg("start")
+        .stdout(std::process::Stdio::null())
+        .stderr(std::process::Stdio::null())
+        .spawn()
+        .unwrap();
+    let mut server = Server(server);
+    for _ in 0..120 {
+        if is_there() {
+            return Some(Some(server));
+        }
+        if let Some(status) = server.0.try_wait().unwrap() {
+            panic!("scripts/llama_server.sh start ended: {status}");
+        }
+        std::thread::sleep(Duration::from_secs(1));
+    }
+    panic!("scripts/llama_server.sh start does not listen after two minutes");
+}
+
 #[test]
 fn a_real_model_writes_sentences() {
-    if TcpStream::connect_timeout(&REAL.parse().unwrap(), Duration::from_secs(1)).is_err() {
-        eprintln!("SKIPPED: no server at {REAL}; scripts/llama_server.sh start runs one");
+    let Some(_server) = real_server() else {
+        eprintln!(
+            "SKIPPED: no server at {REAL} and none prepared; scripts/llama_server.sh prepare makes one"
+        );
         return;
-    }
+    };
     let sandbox = Sandbox::new();
     let data = repository().join("experiments/embedded/data");
     let path = |name: &str| data.join(name).to_str().unwrap().to_owned();
@@ -225,6 +268,7 @@ fn a_real_model_writes_sentences() {
         "--ledger",
         "ledger",
         "--turns",
+        "--find-names",
         "--in-flight",
         "1",
         "--timeout",

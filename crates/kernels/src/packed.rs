@@ -374,8 +374,9 @@ impl Vectors {
     }
 }
 
-/// `sums = left * lines`; 1 to 12 rows.
+/// `sums = left * lines`; 1 to [`MOST_ROWS`] rows.
 fn products(vectors: Vectors, sums: &mut [Line], left: &[f32], lines: &[Line], fetch: Fetch) {
+    assert!((1..=MOST_ROWS).contains(&sums.len()) && left.len() == sums.len() * lines.len());
     #[cfg(target_arch = "x86_64")]
     if vectors == Vectors::Avx512 {
         // SAFETY: the feature was detected; slices have the lengths that the kernel reads.
@@ -516,17 +517,15 @@ unsafe fn avx512<const R: usize>(sums: &mut [Line], left: &[f32], lines: &[Line]
     }
 }
 
-crate::multiversion! {
-    fn portable(sums: &mut [Line], left: &[f32], lines: &[Line]) {
-        for (sums, row) in sums.iter_mut().zip(left.chunks_exact(lines.len())) {
-            let mut total = [0.0f32; WIDTH];
-            for (&a, line) in row.iter().zip(lines) {
-                for (total, b) in total.iter_mut().zip(&line.0) {
-                    *total += a * b;
-                }
+fn portable(sums: &mut [Line], left: &[f32], lines: &[Line]) {
+    for (sums, row) in sums.iter_mut().zip(left.chunks_exact(lines.len())) {
+        let mut total = [0.0f32; WIDTH];
+        for (&a, line) in row.iter().zip(lines) {
+            for (total, b) in total.iter_mut().zip(&line.0) {
+                *total += a * b;
             }
-            sums.0 = total;
         }
+        sums.0 = total;
     }
 }
 

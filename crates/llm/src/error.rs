@@ -50,6 +50,16 @@ pub enum Error {
         /// Beginning of the answer.
         body: String,
     },
+    /// A model in this process has come to an end: it answers nothing any more.
+    #[error(
+        "the model `{model}` has come to an end: {message}; start again, what was answered is kept"
+    )]
+    LocalEnded {
+        /// Its name.
+        model: String,
+        /// Why.
+        message: String,
+    },
     /// A model in this process cannot answer a request.
     #[error("the model `{model}` cannot answer: {message}")]
     Local {
@@ -103,6 +113,7 @@ impl Error {
             Error::NoKey { .. } | Error::BadUrl { .. } => true,
             Error::Refused { status, .. } => matches!(status, 401 | 402 | 404),
             Error::Exhausted { .. } | Error::BadAnswer { .. } | Error::Local { .. } => false,
+            Error::LocalEnded { .. } => true,
             Error::LedgerInUse { .. }
             | Error::LedgerDamaged { .. }
             | Error::LedgerFormat { .. }

@@ -58,7 +58,7 @@ pub enum Verdict {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct RunOptions {
-    /// Requests in flight at once.
+    /// Requests in flight at once, 1,024 at most.
     pub in_flight: usize,
     /// Limits per minute.
     pub limits: Limits,
@@ -125,10 +125,14 @@ impl Finished {
 
 /// Rounds over jobs that were put off (not answered, or waiting for another job with the same request).
 const ROUNDS: u32 = 3;
-/// Refusals in a row after which a server that has never answered is taken to refuse everything.
-const REFUSALS: u32 = 3;
-/// The same for a ledger that has answers, but none of this run: the server or its settings may have changed since.
-const MANY_REFUSALS: u32 = 25;
+/// Refusals after which a server that has never answered is taken to refuse everything.
+const REFUSALS: usize = 3;
+/// Refusals after which one that has answered is asked whether it still does.
+const MANY_REFUSALS: usize = 25;
+/// Each request in flight has a thread.
+const MOST_IN_FLIGHT: usize = 1024;
+/// More tokens than any answer takes.
+const MOST_TOKENS: u64 = 100_000_000;
 /// Longest time in which a stop goes unnoticed.
 const SLICE: Duration = Duration::from_millis(20);
 
@@ -143,7 +147,7 @@ const SLICE: Duration = Duration::from_millis(20);
 /// # Errors
 /// What no further request can mend (a wrong key, an unknown model, a full disk), at once and with the server's own
 /// words; [`Error::Exhausted`] when as many jobs in a row as are in flight got no answer; [`Error::Refused`] when a server that
-/// never answered refuses three. What was answered before is in the ledger.
+/// never answered refuses three, or one that did refuses what it answered before. What was answered before is in the ledger.
 pub fn run(
     backend: &dyn ChatBackend,
     ledger: &Ledger,
@@ -154,11 +158,13 @@ pub fn run(
     let shared = Shared::new(backend, ledger, jobs, options);
     let mut todo = None;
     for _ in 0..ROUNDS {
+        shared.unanswered_in_a_row.store(0, Ordering::Relaxed);
         let list = Round::new(todo.take(), jobs.len());
         shared.round(&list, watch);
         if shared.stopped() {
             break;
         }
+        shared.settle_refused()?;
         let mut put_off = std::mem::take(&mut *lock(&shared.put_off));
         if put_off.is_empty() {
             break;
@@ -224,11 +230,21 @@ struct Shared<'a> {
     failed: AtomicUsize,
     reused: AtomicUsize,
     in_flight: AtomicUsize,
-    answers: AtomicU64,
     faults: AtomicU64,
     tokens: AtomicU64,
     unanswered_in_a_row: AtomicU32,
-    refusals: AtomicU32,
+    /// Keys of failed jobs that this run asked once more.
+    reopened: Mutex<HashSet<Key>>,
+    /// Requests that were refused, and nobody knows yet why; see [`Shared::refused`].
+    refused: Mutex<Vec<Refused>>,
+}
+
+/// A request that the server would not answer.
+struct Refused {
+    key: Key,
+    request: ChatRequest,
+    record: Record,
+    error: Error,
 }
 
 /// What came of sending a request until it was answered.
@@ -260,16 +276,17 @@ impl<'a> Shared<'a> {
             failed: AtomicUsize::new(0),
             reused: AtomicUsize::new(0),
             in_flight: AtomicUsize::new(0),
-            answers: AtomicU64::new(0),
             faults: AtomicU64::new(0),
             tokens: AtomicU64::new(0),
             unanswered_in_a_row: AtomicU32::new(0),
-            refusals: AtomicU32::new(0),
+            reopened: Mutex::default(),
+            refused: Mutex::default(),
         }
     }
 
     fn round(&self, round: &Round, watch: &mut dyn FnMut(&Progress) -> bool) {
-        let threads = self.options.in_flight.max(1).min(round.length);
+        let threads = self.options.in_flight.clamp(1, MOST_IN_FLIGHT);
+        let threads = threads.min(round.length);
         let running = AtomicUsize::new(threads);
         std::thread::scope(|scope| {
             for _ in 0..threads {
@@ -296,7 +313,9 @@ impl<'a> Shared<'a> {
                 }
             }
         });
-        watch(&self.progress());
+        if !watch(&self.progress()) {
+            self.stop.store(true, Ordering::Relaxed);
+        }
     }
 
     /// One job, from where the ledger left it to its end.
@@ -304,22 +323,33 @@ impl<'a> Shared<'a> {
         let request = self.jobs.request(job);
         let key = request.key();
         lock(&self.keys).push((job, key));
-        match self.ledger.state(&key) {
-            Some(State::Accepted) => return self.reuse(false),
-            Some(State::Failed) if !self.options.retry_failed => return self.reuse(true),
-            _ => {}
-        }
         if !lock(&self.busy).insert(key) {
             lock(&self.put_off).push(job);
             return Ok(());
         }
-        if self.ledger.state(&key) == Some(State::Failed) {
-            self.ledger
-                .append(&Record::new(key, 0, key, Ruling::Reopened), None)?;
+        // Only the one that is busy with a key looks at its state, so that nobody ends it in between.
+        let result = self.go_on(job, key, request);
+        let is_refused = lock(&self.refused).iter().any(|refused| refused.key == key);
+        if !is_refused {
+            lock(&self.busy).remove(&key);
         }
-        let result = self.ask(job, key, request);
-        lock(&self.busy).remove(&key);
         result
+    }
+
+    fn go_on(&self, job: usize, key: Key, request: ChatRequest) -> Result<(), Error> {
+        match self.ledger.state(&key) {
+            Some(State::Accepted) => return self.reuse(false),
+            Some(State::Failed) => {
+                let again = self.options.retry_failed && lock(&self.reopened).insert(key);
+                if !again {
+                    return self.reuse(true);
+                }
+                self.ledger
+                    .append(&Record::new(key, 0, key, Ruling::Reopened), None)?;
+            }
+            _ => {}
+        }
+        self.ask(job, key, request)
     }
 
     fn reuse(&self, failed: bool) -> Result<(), Error> {
@@ -353,7 +383,7 @@ impl<'a> Shared<'a> {
             match sent {
                 Sent::Nothing if self.stopped() => return Ok(()),
                 Sent::Nothing => return self.unanswered(job, &request, record),
-                Sent::Refused(error) => return self.refused(job, &request, record, error),
+                Sent::Refused(error) => return self.refused(key, request, record, error),
                 Sent::Answer(answer) => {
                     record.answer = Some(answer.clone());
                     answers.push(answer);
@@ -407,27 +437,56 @@ impl<'a> Shared<'a> {
         Ok(())
     }
 
-    /// The server will not answer this request. As long as it has answered none, that says more about the set-up than about
-    /// the request, so the job is put off, not given up.
+    /// The server will not answer this request. That may be its own fault (too long, filtered) or the server's (a key was
+    /// withdrawn, a quota has ended, a model is gone), so nobody is blamed until some have come together.
     fn refused(
         &self,
-        job: usize,
-        request: &ChatRequest,
+        key: Key,
+        request: ChatRequest,
         record: Record,
         error: Error,
     ) -> Result<(), Error> {
-        let answered = self.answers.load(Ordering::Relaxed) > 0;
-        let never = !answered && self.ledger.totals().answers == 0;
-        let in_a_row = self.refusals.fetch_add(1, Ordering::Relaxed) + 1;
-        if !answered && in_a_row >= if never { REFUSALS } else { MANY_REFUSALS } {
-            return Err(error);
-        }
-        if never {
-            lock(&self.put_off).push(job);
+        let mut refused = lock(&self.refused);
+        refused.push(Refused {
+            key,
+            request,
+            record,
+            error,
+        });
+        let most = match self.ledger.totals().answers {
+            0 => REFUSALS,
+            _ => MANY_REFUSALS,
+        };
+        let many = refused.len() >= most;
+        drop(refused);
+        if many { self.settle_refused() } else { Ok(()) }
+    }
+
+    /// Finds out why requests were refused, by sending one that was answered before: an answer to it says that the refused
+    /// ones have to be given up. Else the server's words end the run, and they are still to be done.
+    fn settle_refused(&self) -> Result<(), Error> {
+        let refused = std::mem::take(&mut *lock(&self.refused));
+        let Some(first) = refused.first() else {
             return Ok(());
+        };
+        let answered = |(_, key): &&(usize, Key)| {
+            let answers = self.ledger.answers(key);
+            answers.is_ok_and(|answers| !answers.is_empty())
+        };
+        let known = lock(&self.keys).iter().find(answered).map(|(job, _)| *job);
+        let still_answers = known.is_some_and(|job| {
+            let answer = self.backend.attempt(&self.jobs.request(job));
+            !matches!(answer, Err(Fault::Refused(_) | Fault::Permanent(_)))
+        });
+        tracing::debug!(count = refused.len(), error = %first.error, still_answers, "refused");
+        for one in refused {
+            if !still_answers {
+                return Err(one.error);
+            }
+            let reason = one.error.to_string();
+            self.rule(one.record, &one.request, &Verdict::Failed { reason })?;
+            lock(&self.busy).remove(&one.key);
         }
-        let reason = error.to_string();
-        self.rule(record, request, &Verdict::Failed { reason })?;
         Ok(())
     }
 
@@ -498,9 +557,10 @@ impl<'a> Shared<'a> {
 
     fn answered(&self, answer: &ChatAnswer, reserved: u64) {
         self.unanswered_in_a_row.store(0, Ordering::Relaxed);
-        self.refusals.store(0, Ordering::Relaxed);
-        self.answers.fetch_add(1, Ordering::Relaxed);
-        let used = answer.usage.prompt_tokens + answer.usage.completion_tokens;
+        let usage = &answer.usage;
+        let used = usage.prompt_tokens.saturating_add(usage.completion_tokens);
+        // A server may say anything; a wrong number must not stop the clock.
+        let used = used.min(MOST_TOKENS);
         self.tokens.fetch_add(used, Ordering::Relaxed);
         if used > 0 {
             self.pacer.settle(reserved, used);

@@ -313,7 +313,7 @@ fn try_all(
 #[test]
 fn a_wrong_key_or_model_stops_at_once_with_the_servers_words() {
     use std::sync::atomic::{AtomicUsize, Ordering};
-    // 401 to 404 need one refusal; a 400 from a server that never answered anything needs three.
+    // 401, 402 and 404 need one refusal; a 400 from a server that never answered anything needs three.
     for (status, most) in [(401, 4), (404, 4), (400, 7)] {
         let asked = AtomicUsize::new(0);
         let refuse = refusing(status);
@@ -334,6 +334,28 @@ fn a_wrong_key_or_model_stops_at_once_with_the_servers_words() {
 }
 
 #[test]
+fn a_key_that_is_withdrawn_on_the_way_stops_the_run_and_blames_no_concept() {
+    use std::sync::atomic::{AtomicUsize, Ordering};
+    let (asked, refuse) = (AtomicUsize::new(0), refusing(403));
+    let backend = Table(
+        |request: &ChatRequest| match asked.fetch_add(1, Ordering::Relaxed) {
+            0..200 => Ok(obey(request)),
+            _ => refuse(request),
+        },
+    );
+    let (result, ledger, _dir) = try_all(&backend, 1_000);
+    let message = result.unwrap_err().to_string();
+    assert!(message.contains("403"), "{message}");
+    assert!(asked.load(Ordering::Relaxed) < 200 + 25 + 8);
+    assert_eq!((ledger.totals().accepted, ledger.totals().failed), (200, 0));
+    // With a key that holds, the same run ends.
+    let obedient = Table(|request: &ChatRequest| Ok(obey(request)));
+    let jobs = Concepts { count: 1_000 };
+    let rest = run(&obedient, &ledger, &jobs, &options(4), &mut |_| true).unwrap();
+    assert_eq!((rest.progress.failed, rest.pending), (0, 0));
+}
+
+#[test]
 fn a_request_that_is_refused_alone_fails_alone() {
     let refuse = refusing(413);
     let backend = Table(|request: &ChatRequest| match concept_of(request) {
@@ -348,6 +370,21 @@ fn a_request_that_is_refused_alone_fails_alone() {
     };
     assert!(reason.contains("413") && answers.is_empty(), "{reason}");
     assert_eq!(ledger.totals().accepted, 49);
+}
+
+#[test]
+fn many_that_are_refused_in_a_row_fail_alone_too() {
+    let refuse = refusing(400);
+    let backend = Table(|request: &ChatRequest| match concept_of(request) {
+        100..160 | 195..200 => refuse(request),
+        _ => Ok(obey(request)),
+    });
+    let (result, ledger, _dir) = try_all(&backend, 200);
+    assert_eq!(result.unwrap().pending, 0);
+    assert_eq!(
+        (ledger.totals().accepted, ledger.totals().failed),
+        (135, 65)
+    );
 }
 
 #[test]

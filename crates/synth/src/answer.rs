@@ -1,5 +1,7 @@
 //! From a language model's answer to sentences: marker lines with bracketed mentions (paper, synthetic data).
 
+use std::cmp::Reverse;
+
 use syncabel_corpus::{Language, SpanChars};
 
 use crate::generator::{Draft, DraftMention};
@@ -60,15 +62,26 @@ pub(crate) fn bracketed_lines(answer: &str, language: Language) -> (Vec<Draft>, 
     (drafts, without)
 }
 
-/// A name of up to this many characters must be written as the KB writes it: "ALS" is not in "also" nor is "CAT" a cat.
+/// A name of up to this many characters must be written as the KB writes it, and so must an acronym: "CAT" is no cat, "CHILD" no
+/// child.
 const MAX_EXACT_CHARS: usize = 4;
+/// A word of capitals of up to this many characters is taken for an acronym; terminologies shout whole titles, too.
+const MAX_ACRONYM_CHARS: usize = 8;
 
 /// The names of a concept that can be told in running text, the longest first: catalogue forms such as
 /// "Anemia, Aplastic" stand in lists, not in sentences.
 pub(crate) fn findable<'a>(names: impl Iterator<Item = &'a str>) -> Vec<String> {
-    let fit = |name: &&str| name.chars().any(char::is_alphabetic) && !name.contains([',', ';']);
+    let fit = |name: &&str| {
+        name.chars()
+            .filter(|c| c.is_alphanumeric())
+            .nth(1)
+            .is_some()
+            && name.chars().any(char::is_alphabetic)
+            && !name.contains(';')
+            && !name.contains(", ")
+    };
     let mut names: Vec<String> = names.filter(fit).map(str::to_owned).collect();
-    names.sort_by(|a, b| b.len().cmp(&a.len()).then_with(|| a.cmp(b)));
+    names.sort_by_cached_key(|name| (Reverse(name.chars().count()), name.clone()));
     names.dedup();
     names
 }
@@ -79,7 +92,13 @@ fn named(sentence: &str, language: Language, names: &[String]) -> Option<Draft> 
     let text: Vec<char> = sentence.chars().collect();
     let (start, length) = names.iter().find_map(|name| {
         let name: Vec<char> = name.chars().collect();
-        let exact = name.len() <= MAX_EXACT_CHARS;
+        // Files of tasks can be edited; nothing is nowhere.
+        if name.is_empty() {
+            return None;
+        }
+        let is_acronym = name.len() <= MAX_ACRONYM_CHARS
+            && !name.iter().any(|c| c.is_lowercase() || c.is_whitespace());
+        let exact = name.len() <= MAX_EXACT_CHARS || is_acronym;
         let same = |(a, b): (&char, &char)| a == b || !exact && folded(*a) == folded(*b);
         let word = |at: usize| text.get(at).is_some_and(|c| c.is_alphanumeric());
         let whole = |at: usize| (at == 0 || !word(at - 1)) && !word(at + name.len());
@@ -226,11 +245,21 @@ mod tests {
             "Ankyloglossia",
             "Tie, Tongue",
             "Motor Neuron Disease",
+            "MARNER TYPE CATARACT",
+            "LEOPARD",
+            "A",
         ];
         let names = findable(names.into_iter());
         assert_eq!(
             names,
-            ["Motor Neuron Disease", "Ankyloglossia", "Tongue Tie", "ALS"]
+            [
+                "Motor Neuron Disease",
+                "MARNER TYPE CATARACT",
+                "Ankyloglossia",
+                "Tongue Tie",
+                "LEOPARD",
+                "ALS"
+            ]
         );
         let mention = |line: &str| {
             let drafts = sentences(&format!("example: {line}"), Language::En, &names, &[]);
@@ -247,6 +276,8 @@ mod tests {
             ("Élan: tongue tie is ankyloglossia.", "ankyloglossia"),
             ("In ALS, motor neurons die.", "ALS"),
             ("Ankyloglossia", "Ankyloglossia"),
+            ("A Marner type cataract.", "Marner type cataract"),
+            ("The LEOPARD syndrome.", "LEOPARD"),
         ];
         for (line, wanted) in found {
             assert_eq!(mention(line).as_deref(), Some(wanted), "{line}");
@@ -255,6 +286,7 @@ mod tests {
         for line in [
             "The tongue-tied child.",
             "It was als ob.",
+            "A leopard bit him.",
             "[other] in tongue tie].",
             "Nothing.",
             "",

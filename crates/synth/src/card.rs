@@ -3,6 +3,7 @@
 //! A unit is a sentence with a mention: a synthetic document, or a sentence of a human one. Measures that grow or shrink
 //! with size (distinct-n, divergence) are taken over the same number of words on every side, drawn with a fixed seed.
 
+use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::fmt;
 
@@ -10,8 +11,8 @@ use rand::SeedableRng;
 use rand::seq::SliceRandom;
 use rand_chacha::ChaCha8Rng;
 use serde::{Deserialize, Serialize};
-use syncabel_corpus::{Document, Origin, SpanChars, sentence};
-use syncabel_kb::{Kb, NameId};
+use syncabel_corpus::{Document, Mention, Origin, SpanChars, sentence};
+use syncabel_kb::{ConceptId, Kb, NameId};
 
 use crate::quality::words_of_text as words;
 use crate::run::Distance;
@@ -74,86 +75,179 @@ pub struct Spread {
 impl Card {
     /// Measures corpora. The first, by custom the human training split, is the reference of the divergence.
     pub fn new(kb: &Kb, corpora: &[(&str, &[Document])]) -> Self {
-        let units: Vec<Vec<Vec<String>>> = corpora.iter().map(|(_, d)| units(d)).collect();
-        let sizes = units.iter().map(|u| u.iter().map(Vec::len).sum::<usize>());
-        let words_compared = sizes.min().unwrap_or(0);
-        let samples: Vec<Vec<&[String]>> =
-            units.iter().map(|u| sample(u, words_compared)).collect();
-        let sides = corpora.iter().enumerate().map(|(i, (name, documents))| {
-            let mut side = Side::mentions(kb, name, documents);
-            side.text(&units[i]);
-            side.distinct = [1, 2, 3].map(|n| distinct(&samples[i], n));
-            side.divergence = divergence(&samples[0], &samples[i]);
-            side
+        let mut measuring = Measuring::new(kb);
+        for (name, documents) in corpora {
+            measuring.side(*name);
+            documents
+                .iter()
+                .for_each(|document| measuring.add(document));
+        }
+        measuring.finish()
+    }
+}
+
+/// Measures corpora that need not fit into memory: four bytes a word stay, and each different word and mention.
+pub struct Measuring<'k> {
+    kb: &'k Kb,
+    words: Words,
+    sides: Vec<Gathered>,
+}
+
+impl<'k> Measuring<'k> {
+    /// Nothing yet.
+    pub fn new(kb: &'k Kb) -> Self {
+        Measuring {
+            kb,
+            words: Words::default(),
+            sides: Vec::new(),
+        }
+    }
+
+    /// Begins a corpus. The first, by custom the human training split, is the reference of the divergence.
+    pub fn side(&mut self, name: impl Into<String>) {
+        self.sides.push(Gathered {
+            name: name.into(),
+            ..Gathered::default()
+        });
+    }
+
+    /// Measures a document of the corpus begun last.
+    ///
+    /// # Panics
+    /// Before the first [`side`](Self::side).
+    pub fn add(&mut self, document: &Document) {
+        let side = self.sides.last_mut().expect("a side was begun");
+        for mention in &document.mentions {
+            side.mention(self.kb, mention);
+        }
+        for sentence in sentences(document) {
+            for word in words(&sentence) {
+                side.words.push(self.words.number(word));
+            }
+            side.ends.push(side.words.len());
+        }
+    }
+
+    /// The card.
+    pub fn finish(self) -> Card {
+        let words_compared = self.sides.iter().map(|side| side.words.len()).min();
+        let words_compared = words_compared.unwrap_or(0);
+        let samples: Vec<Vec<&[u32]>> = self
+            .sides
+            .iter()
+            .map(|side| sample(side.sentences().collect(), words_compared))
+            .collect();
+        let shares: Vec<Vec<f64>> = samples
+            .iter()
+            .map(|sample| shares(sample, self.words.0.len()))
+            .collect();
+        let order = self.words.in_order();
+        let sides = self.sides.iter().enumerate().map(|(i, gathered)| Side {
+            distinct: [1, 2, 3].map(|n| distinct(&samples[i], n)),
+            divergence: divergence(&order, &shares[0], &shares[i]),
+            ..gathered.side(self.kb)
         });
         Card {
             words_compared,
-            kb_concepts: kb.concept_count(),
+            kb_concepts: self.kb.concept_count(),
             sides: sides.collect(),
         }
     }
 }
 
-impl Side {
-    fn mentions(kb: &Kb, name: &str, documents: &[Document]) -> Self {
-        let (mut concepts, mut texts, mut used) = (BTreeSet::new(), HashSet::new(), HashSet::new());
-        let (mut novelty, mut lengths, mut mentions) = (Distance::default(), Vec::new(), 0);
-        for mention in documents.iter().flat_map(|d| &d.mentions) {
-            mentions += 1;
-            lengths.push(words(&mention.text).len());
-            texts.insert(mention.text.to_lowercase());
-            let Some(concept) = mention
-                .gold
-                .codes()
-                .next()
-                .and_then(|code| kb.resolve(code))
-            else {
-                continue;
-            };
-            concepts.insert(concept);
-            let found: Vec<_> = kb
-                .names_ignoring_case(&mention.text)
-                .filter(|name| name.concept == concept)
-                .collect();
-            used.extend(found.iter().map(|name| name.id));
-            *(match found.iter().any(|name| name.text == mention.text) {
-                true => &mut novelty.name,
-                false if !found.is_empty() => &mut novelty.case_only,
-                false => &mut novelty.changed,
-            }) += 1;
-        }
-        let all_names: HashSet<NameId> = concepts
+/// Different words, numbered as they come.
+#[derive(Default)]
+struct Words(HashMap<String, u32>);
+
+impl Words {
+    fn number(&mut self, word: String) -> u32 {
+        let next = self.0.len() as u32;
+        *self.0.entry(word).or_insert(next)
+    }
+
+    /// Their numbers, by the alphabet: sums over words do not depend on who came first.
+    fn in_order(&self) -> Vec<usize> {
+        let mut words: Vec<(&String, &u32)> = self.0.iter().collect();
+        words.sort_unstable();
+        words.into_iter().map(|(_, &at)| at as usize).collect()
+    }
+}
+
+/// What is kept of a corpus while it passes by.
+#[derive(Default)]
+struct Gathered {
+    name: String,
+    concepts: BTreeSet<ConceptId>,
+    /// Different mentions, capitals aside.
+    texts: HashSet<String>,
+    used: HashSet<NameId>,
+    novelty: Distance,
+    /// Words of each mention.
+    mention_words: Vec<usize>,
+    /// The words of all sentences, one sentence after the other.
+    words: Vec<u32>,
+    /// Where each sentence ends.
+    ends: Vec<usize>,
+}
+
+impl Gathered {
+    fn mention(&mut self, kb: &Kb, mention: &Mention) {
+        self.mention_words.push(words(&mention.text).len());
+        self.texts.insert(mention.text.to_lowercase());
+        let code = mention.gold.codes().next();
+        let Some(concept) = code.and_then(|code| kb.resolve(code)) else {
+            return;
+        };
+        self.concepts.insert(concept);
+        let found: Vec<_> = kb
+            .names_ignoring_case(&mention.text)
+            .filter(|name| name.concept == concept)
+            .collect();
+        self.used.extend(found.iter().map(|name| name.id));
+        *(match found.iter().any(|name| name.text == mention.text) {
+            true => &mut self.novelty.name,
+            false if !found.is_empty() => &mut self.novelty.case_only,
+            false => &mut self.novelty.changed,
+        }) += 1;
+    }
+
+    fn sentences(&self) -> impl Iterator<Item = &[u32]> {
+        let starts = std::iter::once(0).chain(self.ends.iter().copied());
+        starts
+            .zip(&self.ends)
+            .map(|(start, &end)| &self.words[start..end])
+    }
+
+    /// The figures that need no other corpus.
+    fn side(&self, kb: &Kb) -> Side {
+        let all_names: HashSet<NameId> = self
+            .concepts
             .iter()
             .flat_map(|&c| kb.concept(c).groups().flat_map(move |g| kb.names_of(c, g)))
             .map(|name| name.id)
             .collect();
-        Side {
-            name: name.to_owned(),
-            sentences: 0,
-            mentions,
-            concepts: concepts.len(),
-            novelty,
-            distinct_mentions: texts.len(),
-            names_used: (used.len(), all_names.len()),
-            sentence_words: Spread::default(),
-            mention_words: Spread::of(lengths),
-            sentence_lengths: BTreeMap::new(),
-            distinct: [0.0; 3],
-            repeated: 0.0,
-            divergence: 0.0,
-        }
-    }
-
-    fn text(&mut self, units: &[Vec<String>]) {
-        self.sentences = units.len();
-        let mut counts: HashMap<&[String], usize> = HashMap::new();
-        for unit in units {
-            *self.sentence_lengths.entry(unit.len()).or_default() += 1;
-            *counts.entry(unit).or_default() += 1;
+        let mut sentence_lengths = BTreeMap::new();
+        let mut counts: HashMap<&[u32], usize> = HashMap::new();
+        for sentence in self.sentences() {
+            *sentence_lengths.entry(sentence.len()).or_default() += 1;
+            *counts.entry(sentence).or_default() += 1;
         }
         let repeated: usize = counts.values().filter(|&&n| n > 1).sum();
-        self.repeated = repeated as f64 / units.len().max(1) as f64;
-        self.sentence_words = Spread::of(units.iter().map(Vec::len).collect());
+        Side {
+            name: self.name.clone(),
+            sentences: self.ends.len(),
+            mentions: self.mention_words.len(),
+            concepts: self.concepts.len(),
+            novelty: self.novelty,
+            distinct_mentions: self.texts.len(),
+            names_used: (self.used.len(), all_names.len()),
+            sentence_words: Spread::of(self.sentences().map(<[u32]>::len).collect()),
+            mention_words: Spread::of(self.mention_words.clone()),
+            sentence_lengths,
+            distinct: [0.0; 3],
+            repeated: repeated as f64 / self.ends.len().max(1) as f64,
+            divergence: 0.0,
+        }
     }
 }
 
@@ -173,38 +267,31 @@ impl Spread {
     }
 }
 
-/// The words of every sentence that holds a mention.
-fn units(documents: &[Document]) -> Vec<Vec<String>> {
-    let mut units = Vec::new();
-    for document in documents {
-        if matches!(document.origin, Origin::Synthetic { .. }) {
-            units.push(words(&document.text));
-            continue;
-        }
-        let spans: Vec<SpanChars> = document
-            .mentions
-            .iter()
-            .flat_map(|m| m.spans.iter().copied())
-            .collect();
-        let chars: Vec<char> = document.text.chars().collect();
-        for at in sentence::split(&document.text, document.language, &spans) {
-            if spans.iter().any(|span| at.contains(*span)) {
-                let text: String = chars[at.start as usize..at.end as usize].iter().collect();
-                units.push(words(&text));
-            }
-        }
+/// The sentences that hold a mention.
+fn sentences(document: &Document) -> Vec<Cow<'_, str>> {
+    if matches!(document.origin, Origin::Synthetic { .. }) {
+        return vec![Cow::Borrowed(&document.text)];
     }
-    units
+    let spans: Vec<SpanChars> = document
+        .mentions
+        .iter()
+        .flat_map(|m| m.spans.iter().copied())
+        .collect();
+    let chars: Vec<char> = document.text.chars().collect();
+    sentence::split(&document.text, document.language, &spans)
+        .into_iter()
+        .filter(|at| spans.iter().any(|span| at.contains(*span)))
+        .map(|at| Cow::Owned(chars[at.start as usize..at.end as usize].iter().collect()))
+        .collect()
 }
 
 /// Whole sentences in a seeded order until there are so many words.
-fn sample(units: &[Vec<String>], most_words: usize) -> Vec<&[String]> {
-    let mut order: Vec<&Vec<String>> = units.iter().collect();
-    order.shuffle(&mut ChaCha8Rng::seed_from_u64(0));
+fn sample(mut sentences: Vec<&[u32]>, most_words: usize) -> Vec<&[u32]> {
+    sentences.shuffle(&mut ChaCha8Rng::seed_from_u64(0));
     let mut left = most_words;
     let mut taken = Vec::new();
-    for unit in order {
-        let part = &unit[..unit.len().min(left)];
+    for sentence in sentences {
+        let part = &sentence[..sentence.len().min(left)];
         left -= part.len();
         taken.push(part);
         if left == 0 {
@@ -214,37 +301,29 @@ fn sample(units: &[Vec<String>], most_words: usize) -> Vec<&[String]> {
     taken
 }
 
-fn distinct(sample: &[&[String]], n: usize) -> f64 {
-    let grams = || sample.iter().flat_map(move |unit| unit.windows(n));
-    let different: HashSet<&[String]> = grams().collect();
+fn distinct(sample: &[&[u32]], n: usize) -> f64 {
+    let grams = || sample.iter().flat_map(move |sentence| sentence.windows(n));
+    let different: HashSet<&[u32]> = grams().collect();
     different.len() as f64 / grams().count().max(1) as f64
 }
 
+/// The share of each word, by its number.
+fn shares(sample: &[&[u32]], words: usize) -> Vec<f64> {
+    let mut shares = vec![0.0; words];
+    for &word in sample.iter().copied().flatten() {
+        shares[word as usize] += 1.0;
+    }
+    let total: f64 = shares.iter().sum();
+    shares.iter_mut().for_each(|share| *share /= total.max(1.0));
+    shares
+}
+
 /// Jensen-Shannon divergence of two word distributions, in bits.
-fn divergence(a: &[&[String]], b: &[&[String]]) -> f64 {
-    let counts = |sample: &[&[String]]| {
-        let mut counts: BTreeMap<String, f64> = BTreeMap::new();
-        for word in sample.iter().flat_map(|unit| unit.iter()) {
-            *counts.entry(word.clone()).or_default() += 1.0;
-        }
-        let total: f64 = counts.values().sum();
-        counts
-            .values_mut()
-            .for_each(|count| *count /= total.max(1.0));
-        counts
-    };
-    let (p, q) = (counts(a), counts(b));
+fn divergence(order: &[usize], p: &[f64], q: &[f64]) -> f64 {
     let mut sum = 0.0;
-    for word in p
-        .keys()
-        .chain(q.keys().filter(|word| !p.contains_key(*word)))
-    {
-        let (x, y) = (
-            p.get(word).copied().unwrap_or(0.0),
-            q.get(word).copied().unwrap_or(0.0),
-        );
-        let middle = (x + y) / 2.0;
-        for part in [x, y] {
+    for &word in order {
+        let middle = (p[word] + q[word]) / 2.0;
+        for part in [p[word], q[word]] {
             if part > 0.0 {
                 sum += part * (part / middle).log2() / 2.0;
             }
@@ -314,7 +393,7 @@ impl fmt::Display for Card {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use syncabel_corpus::{Gold, Language, Mention};
+    use syncabel_corpus::{Gold, Language};
     use syncabel_kb::{BuildOptions, RawConcept, build};
 
     fn document(text: &str, mention: (u32, u32), origin: Origin) -> Document {

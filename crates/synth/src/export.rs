@@ -144,7 +144,6 @@ pub(crate) fn write_tasks(
     generator: &OpenAi<'_>,
     batch: &Batch<'_>,
     keys: &[Key],
-    names: &[Vec<String>],
 ) -> Result<(), Error> {
     let path = dir.join(TASKS);
     let partial = path.with_extension("partial");
@@ -153,21 +152,16 @@ pub(crate) fn write_tasks(
         language: generator.language(),
         sentences_per_concept: batch.sentences_per_concept,
     };
-    let tasks = batch
-        .tasks
-        .iter()
-        .zip(keys)
-        .zip(names)
-        .map(|((task, key), names)| {
-            let concept = batch.kb.concept(task.concept);
-            ExportedTask {
-                code: concept.code().to_owned(),
-                group: batch.kb.group_name(task.group).to_owned(),
-                several_groups: concept.groups().count() > 1,
-                names: names.clone(),
-                key: Some(*key),
-            }
-        });
+    let tasks = batch.tasks.iter().zip(keys).map(|(task, key)| {
+        let concept = batch.kb.concept(task.concept);
+        ExportedTask {
+            code: concept.code().to_owned(),
+            group: batch.kb.group_name(task.group).to_owned(),
+            several_groups: concept.groups().count() > 1,
+            names: generator.findable(batch, task),
+            key: Some(*key),
+        }
+    });
     let write = |path: &PathBuf| -> std::io::Result<()> {
         let mut file = BufWriter::new(File::create(path)?);
         serde_json::to_writer(&mut file, &head)?;

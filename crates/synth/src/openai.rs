@@ -11,11 +11,12 @@
 use std::path::PathBuf;
 use std::sync::Mutex;
 
+use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
 use syncabel_corpus::Language;
 use syncabel_llm::{
-    ChatAnswer, ChatBackend, ChatRequest, Jobs, Key, Ledger, Outcome, Progress, RunOptions,
-    Sampling, Verdict, run,
+    ChatAnswer, ChatBackend, ChatRequest, Jobs, Key, Ledger, Message, Outcome, Progress,
+    RunOptions, Sampling, Verdict, run,
 };
 
 use crate::answer::{findable, sentences};
@@ -44,7 +45,8 @@ pub struct ModelOptions {
     pub max_answers: usize,
     /// In a line without brackets, take the longest name of the concept that stands in it for the mention. Small models
     /// write the name and forget to mark it; such a mention is always a name of the KB, so it shows the linker a context, not
-    /// another wording. Of a ledger's failed concepts only those asked again (`retry_failed`) are looked at anew.
+    /// another wording. What a ledger has settled stays settled: failed concepts are looked at anew only where they are asked again
+    /// (`retry_failed`).
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub find_names: bool,
 }
@@ -129,15 +131,43 @@ impl<'a> OpenAi<'a> {
     }
 
     /// The names that may be found in a line without brackets; none where that is not wanted.
-    fn findable(&self, batch: &Batch<'_>, task: &Task) -> Vec<String> {
+    pub(crate) fn findable(&self, batch: &Batch<'_>, task: &Task) -> Vec<String> {
         if !self.model.find_names {
             return Vec::new();
         }
-        findable(
-            batch
-                .kb
-                .names_of(task.concept, task.group)
-                .map(|name| name.text),
+        let names = batch.kb.names_of(task.concept, task.group);
+        findable(names.map(|name| name.text))
+    }
+
+    /// The sentences of a task that was accepted. A ledger may have accepted under other rules (`find_names`) what does not
+    /// count now.
+    fn accepted(
+        &self,
+        batch: &Batch<'_>,
+        task: &Task,
+        answers: &[ChatAnswer],
+    ) -> Result<Vec<Draft>, Failure> {
+        let drafts = self.drafts(batch, task, answers);
+        if drafts.len() >= batch.sentences_per_concept {
+            return Ok(drafts);
+        }
+        Err(Failure {
+            reason: format!(
+                "{} of {} sentences in answers that were accepted under other settings",
+                drafts.len(),
+                batch.sentences_per_concept
+            ),
+            last_answer: answers.last().map(|answer| answer.text.clone()),
+        })
+    }
+
+    /// What counts in the answers for a task so far.
+    fn drafts(&self, batch: &Batch<'_>, task: &Task, answers: &[ChatAnswer]) -> Vec<Draft> {
+        drafts(
+            answers,
+            self.prompts.language(),
+            &self.findable(batch, task),
+            batch.sentences_per_concept,
         )
     }
 
@@ -157,15 +187,12 @@ impl Generator for OpenAi<'_> {
     fn generate(&self, batch: &Batch<'_>, deliver: &mut Deliver<'_>) -> Result<(), Error> {
         let ledger = Ledger::open(&self.ledger, PURPOSE)?;
         write_plan(&self.ledger, batch.tasks.len())?;
-        let names = batch.tasks.iter().map(|task| self.findable(batch, task));
         let jobs = Concepts {
             batch,
-            prompts: &self.prompts,
-            model: &self.model,
-            names: names.collect(),
+            generator: self,
         };
         let keys = jobs.rehearse()?;
-        export::write_tasks(&self.ledger, self, batch, &keys, &jobs.names)?;
+        export::write_tasks(&self.ledger, self, batch, &keys)?;
         let mut watch = self.watch.lock().unwrap_or_else(|e| e.into_inner());
         let finished = run(self.backend, &ledger, &jobs, &self.run, &mut **watch)?;
         if finished.pending > 0 {
@@ -177,15 +204,7 @@ impl Generator for OpenAi<'_> {
         }
         for task in 0..batch.tasks.len() {
             let answer = match finished.outcome(&ledger, task)? {
-                Outcome::Accepted(answers) => {
-                    let wanted = batch.sentences_per_concept;
-                    Ok(drafts(
-                        &answers,
-                        self.prompts.language(),
-                        &jobs.names[task],
-                        wanted,
-                    ))
-                }
+                Outcome::Accepted(answers) => self.accepted(batch, &batch.tasks[task], &answers),
                 Outcome::Failed { reason, answers } => Err(Failure {
                     reason,
                     last_answer: answers.into_iter().last().map(|answer| answer.text),
@@ -220,77 +239,78 @@ pub(crate) fn drafts(
 }
 
 /// The tasks of a batch as jobs.
-struct Concepts<'a> {
+struct Concepts<'a, 'b> {
     batch: &'a Batch<'a>,
-    prompts: &'a Prompts,
-    model: &'a ModelOptions,
-    /// For each task, the names that may be found in a line without brackets.
-    names: Vec<Vec<String>>,
+    generator: &'a OpenAi<'b>,
 }
 
-impl Concepts<'_> {
+impl Concepts<'_, '_> {
     /// Renders what every concept may be asked, so that a template that fails for one of them is said before anything is
     /// paid for. Returns the keys of the jobs.
     fn rehearse(&self) -> Result<Vec<Key>, Error> {
         let wanted = self.batch.sentences_per_concept;
-        let kept = ["kept".to_owned()];
-        for (number, task) in self.batch.tasks.iter().enumerate() {
-            let user = |count: usize, kept: &[String]| {
-                self.prompts.conversation(self.batch, task, count, kept)
-            };
-            user(wanted, &[])?;
+        let kept = vec!["kept".to_owned(); wanted];
+        let rehearse = |job: usize| {
             // How many are missing is as good as the same for all concepts.
-            for missing in 1..if number == 0 { wanted } else { wanted.min(2) } {
-                user(missing, &kept)?;
+            for missing in 1..if job == 0 { wanted } else { wanted.min(2) } {
+                self.conversation(job, &kept[missing..])?;
             }
-        }
-        let keys = (0..self.batch.tasks.len()).map(|job| self.ask(job, &[], 0).key());
-        Ok(keys.collect())
+            Ok(self.ask(job, &[], 0)?.key())
+        };
+        (0..self.batch.tasks.len())
+            .into_par_iter()
+            .map(rehearse)
+            .collect()
     }
 
-    fn ask(&self, job: usize, kept: &[String], attempt: usize) -> ChatRequest {
-        let task = &self.batch.tasks[job];
+    fn conversation(&self, job: usize, kept: &[String]) -> Result<Vec<Message>, Error> {
         let count = self.batch.sentences_per_concept - kept.len();
-        let messages = self
-            .prompts
-            .conversation(self.batch, task, count, kept)
-            .expect("the templates were tried with every concept");
-        let mut sampling = self.model.sampling.clone();
-        if self.model.seeded && sampling.seed.is_none() {
+        let prompts = &self.generator.prompts;
+        prompts.conversation(self.batch, &self.batch.tasks[job], count, kept)
+    }
+
+    fn ask(&self, job: usize, kept: &[String], attempt: usize) -> Result<ChatRequest, Error> {
+        let model = &self.generator.model;
+        let mut sampling = model.sampling.clone();
+        if model.seeded && sampling.seed.is_none() {
             // Servers take 32 bits, some of them signed.
-            let seed = self.batch.task_seed(task).wrapping_add(attempt as u64);
-            sampling.seed = Some(seed & 0x7fff_ffff);
+            let seed = self.batch.task_seed(&self.batch.tasks[job]);
+            sampling.seed = Some(seed.wrapping_add(attempt as u64) & 0x7fff_ffff);
         }
-        ChatRequest {
-            model: self.model.model.clone(),
-            messages,
+        Ok(ChatRequest {
+            model: model.model.clone(),
+            messages: self.conversation(job, kept)?,
             sampling,
-        }
+        })
     }
 }
 
-impl Jobs for Concepts<'_> {
+/// The templates were tried with every concept before the first request.
+const TRIED: &str = "the templates were tried with every concept";
+
+impl Jobs for Concepts<'_, '_> {
     fn len(&self) -> usize {
         self.batch.tasks.len()
     }
 
     fn request(&self, job: usize) -> ChatRequest {
-        self.ask(job, &[], 0)
+        self.ask(job, &[], 0).expect(TRIED)
     }
 
     fn verdict(&self, job: usize, answers: &[ChatAnswer]) -> Verdict {
         let wanted = self.batch.sentences_per_concept;
-        let drafts = drafts(answers, self.prompts.language(), &self.names[job], wanted);
+        let task = &self.batch.tasks[job];
+        let drafts = self.generator.drafts(self.batch, task, answers);
         if drafts.len() >= wanted {
             return Verdict::Accept;
         }
         let reason = format!("{} of {wanted} sentences", drafts.len());
-        if answers.len() >= self.model.max_answers {
+        if answers.len() >= self.generator.model.max_answers {
             let reason = format!("{reason} after {} answers", answers.len());
             return Verdict::Failed { reason };
         }
         let kept: Vec<String> = drafts.iter().map(shown).collect();
-        let request = self.ask(job, &kept, answers.len());
+        let request = self.ask(job, &kept, answers.len()).expect(TRIED);
         Verdict::Again { request, reason }
     }
 }

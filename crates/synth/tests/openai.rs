@@ -37,8 +37,19 @@ fn generate(
     ledger: &Path,
     in_flight: usize,
 ) -> Result<(Corpus, SynthReport), Error> {
-    let prompts = Prompts::new(Language::En, &PromptOptions::default()).unwrap();
     let model = ModelOptions::new("small");
+    generate_with(model, backend, kb, contexts, ledger, in_flight)
+}
+
+fn generate_with(
+    model: ModelOptions,
+    backend: &dyn ChatBackend,
+    kb: &Kb,
+    contexts: &TrainSentences,
+    ledger: &Path,
+    in_flight: usize,
+) -> Result<(Corpus, SynthReport), Error> {
+    let prompts = Prompts::new(Language::En, &PromptOptions::default()).unwrap();
     let generator = OpenAi::new(
         backend,
         prompts,
@@ -169,6 +180,38 @@ fn only_what_is_missing_is_asked_for() {
         second.contains("do not repeat them:\n- Case 0 of [Allopurinol] 🤒 was seen"),
         "{second}"
     );
+}
+
+#[test]
+fn names_are_found_where_brackets_are_forgotten_and_exported_alike() {
+    let (kb, dir) = (kb(), tempfile::tempdir().unwrap());
+    let forgetful = Table(|request: &ChatRequest| obey(request).replace(['[', ']'], ""));
+    let strict = generate(&forgetful, &kb, &contexts(&kb), dir.path(), 1).unwrap();
+    assert_eq!((strict.1.failed.len(), strict.1.sentences), (3, 0));
+    let finding = ModelOptions {
+        find_names: true,
+        ..ModelOptions::new("small")
+    };
+    let find = |ledger: &Path| {
+        generate_with(finding.clone(), &forgetful, &kb, &contexts(&kb), ledger, 1).unwrap()
+    };
+    // What was settled before stays so.
+    assert_eq!(find(dir.path()).1.failed.len(), 3);
+    let dir = tempfile::tempdir().unwrap();
+    let (corpus, report) = find(dir.path());
+    assert_eq!((report.failed.len(), report.sentences), (0, 9));
+    assert_eq!(corpus.documents[0].mentions[0].text, "Allopurinol");
+    let mut exported = Vec::new();
+    let keep = &mut |document| {
+        exported.push(document);
+        Ok(())
+    };
+    syncabel_synth::export(dir.path(), keep).unwrap();
+    assert_eq!(exported, corpus.documents);
+    // Without the option the same ledger holds no sentence that counts, and says so.
+    let (_, report) = generate(&forgetful, &kb, &contexts(&kb), dir.path(), 1).unwrap();
+    let reason = &report.failed[0].failure.reason;
+    assert!(reason.contains("under other settings"), "{reason}");
 }
 
 fn many(count: usize) -> Kb {

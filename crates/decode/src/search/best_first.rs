@@ -249,7 +249,10 @@ impl<'q> BestFirst<'q> {
     /// Puts a beginning into the heap, or where the rest of it costs nothing, ends it.
     fn remember(&mut self, beginning: Beginning, trie: &Trie, rules: &Rules<'_>) {
         let (sum, bound) = (beginning.sum_log_prob, beginning.bound);
-        if self.answers.exclude(sum, bound, rules) {
+        let (shortest, _) = beginning.place.tokens_left(trie, rules);
+        let ends_too_late =
+            beginning.length.saturating_add(shortest) > rules.options.max_new_tokens;
+        if ends_too_late || self.answers.exclude(sum, bound, rules) {
             return;
         }
         if rules.options.scoring == Scoring::Local {

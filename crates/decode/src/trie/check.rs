@@ -35,11 +35,15 @@ impl<'t> Structure<'t> {
         let mut next = groups;
         let roots = 0..groups;
         let mut open = vec![roots];
+        let mut longest_name = 0;
         while let Some(brothers) = open.last_mut() {
             let Some(node) = brothers.next() else {
                 open.pop();
                 continue;
             };
+            if self.nodes[node].is_terminal() {
+                longest_name = longest_name.max(open.len() - 1);
+            }
             let children = self.image.children(node);
             self.check_node(node, &children, next)?;
             if !children.is_empty() {
@@ -49,6 +53,12 @@ impl<'t> Structure<'t> {
         }
         if next != nodes {
             return Err(format!("only {next} of its {nodes} nodes lie below a root"));
+        }
+        let stated = self.image.header().longest_name as usize;
+        if longest_name != stated {
+            return Err(format!(
+                "its longest name has {longest_name} tokens and it states {stated}"
+            ));
         }
         self.check_terminals()
     }

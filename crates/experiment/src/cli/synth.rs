@@ -1,9 +1,9 @@
 //! `syncabel synth`: a synthetic corpus for a KB, how far a generation is, and its corpus once more.
 
-use super::io::{corpus_format, read_corpus};
+use super::io::{corpus_format, read_corpus, read_options};
 use super::models::LocalArgs;
 use crate::config::{ConceptChoice, CorpusConfig, CorpusFile, ExperimentFile, LinkConfig};
-use crate::corpus_file::Writer;
+use crate::corpus_file::{self, Writer};
 use crate::error::BadInput;
 use crate::import::{self, ImportSynth, Source};
 use crate::marking;
@@ -679,11 +679,15 @@ fn card(args: &Card) -> Result<()> {
     let kb = Kb::open(&args.kb)?;
     let read = |path: &PathBuf| read_corpus(path, None, args.rules.as_deref(), None);
     let human = args.human.iter().map(read).collect::<Result<Vec<_>>>()?;
-    let synthetic = args.corpora.iter().map(read).collect::<Result<Vec<_>>>()?;
-    let name = |path: &PathBuf| path.file_stem().map(|s| s.to_string_lossy().into_owned());
-    let names: Vec<String> = args.corpora.iter().filter_map(name).collect();
-    let named: Vec<(&str, &Corpus)> = names.iter().map(String::as_str).zip(&synthetic).collect();
+    let options = read_options(args.rules.as_deref(), None)?;
+    let synthetic = args.corpora.iter().map(|path| {
+        let name = path.file_stem().unwrap_or_default().to_string_lossy();
+        let format = corpus_format(path, None)?;
+        let documents = corpus_file::documents(path, format, &options)?;
+        Ok((name.into_owned(), documents))
+    });
+    let synthetic = synthetic.collect::<Result<Vec<_>>>()?;
     let human: Vec<&Corpus> = human.iter().collect();
-    print!("{}", crate::card::write(&kb, &human, &named, &args.out)?);
+    print!("{}", crate::card::write(&kb, &human, synthetic, &args.out)?);
     Ok(())
 }

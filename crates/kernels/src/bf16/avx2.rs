@@ -2,6 +2,7 @@
 //! float32 one, so widening is a shift or a mask.
 
 use std::arch::x86_64::*;
+use std::mem::MaybeUninit;
 
 use super::{OUTER, TASK_DEPTH, Tile};
 use crate::Write;
@@ -35,7 +36,8 @@ pub(super) unsafe fn block(
     left: &[&[Tile]],
     right: [&[Tile]; 2],
 ) {
-    let mut wide = Wide([[[0.0; TASK_DEPTH * OUTER]; 2]; ROWS]);
+    // Zeros would cost more than a block of one row; what is read was written before.
+    let mut wide = MaybeUninit::<Wide>::uninit();
     for (i, left) in left.iter().enumerate() {
         let here = OUTER.min(height.saturating_sub(i * OUTER));
         for from in (0..here).step_by(ROWS) {
@@ -43,14 +45,15 @@ pub(super) unsafe fn block(
             // SAFETY: the caller vouches for as many rows of 32 numbers at `out`.
             unsafe {
                 let out = out.add((i * OUTER + from) * stride);
-                widen(&mut wide, left, from, count);
+                widen(wide.as_mut_ptr(), left, from, count);
+                let wide = wide.as_ptr();
                 for (j, right) in right.into_iter().enumerate() {
                     let out = out.add(j * OUTER);
                     match count {
-                        1 => rows::<1>(out, stride, write, &wide, right),
-                        2 => rows::<2>(out, stride, write, &wide, right),
-                        3 => rows::<3>(out, stride, write, &wide, right),
-                        _ => rows::<ROWS>(out, stride, write, &wide, right),
+                        1 => rows::<1>(out, stride, write, wide, right),
+                        2 => rows::<2>(out, stride, write, wide, right),
+                        3 => rows::<3>(out, stride, write, wide, right),
+                        _ => rows::<ROWS>(out, stride, write, wide, right),
                     }
                 }
             }
@@ -69,19 +72,19 @@ fn halves(words: __m256i) -> [__m256; 2] {
 }
 
 /// # Safety
-/// The CPU has AVX2.
+/// The CPU has AVX2; there are [`TASK_DEPTH`] tiles at most, with `from + count` rows at least.
 #[target_feature(enable = "avx2,fma")]
-unsafe fn widen(wide: &mut Wide, tiles: &[Tile], from: usize, count: usize) {
-    debug_assert!(tiles.len() <= TASK_DEPTH && from + count <= OUTER);
-    for (row, wide) in wide.0[..count].iter_mut().enumerate() {
+unsafe fn widen(wide: *mut Wide, tiles: &[Tile], from: usize, count: usize) {
+    for row in 0..count {
         for (number, tile) in tiles.iter().enumerate() {
             for at in (0..OUTER).step_by(LANES) {
                 // SAFETY: a tile has 16 rows of 16 words, and `wide` as many words a row for each of the tiles.
                 unsafe {
                     let words = tile.0.as_ptr().add((from + row) * OUTER + at);
                     let halves = halves(_mm256_load_si256(words.cast()));
-                    for (wide, half) in wide.iter_mut().zip(halves) {
-                        _mm256_store_ps(wide.as_mut_ptr().add(number * OUTER + at), half);
+                    for (half, numbers) in halves.into_iter().enumerate() {
+                        let line = (&raw mut (*wide).0[row][half]).cast::<f32>();
+                        _mm256_store_ps(line.add(number * OUTER + at), numbers);
                     }
                 }
             }
@@ -96,7 +99,7 @@ unsafe fn rows<const R: usize>(
     out: *mut f32,
     stride: usize,
     write: Write,
-    wide: &Wide,
+    wide: *const Wide,
     right: &[Tile],
 ) {
     let mut sums = [[_mm256_setzero_ps(); 2]; R];
@@ -111,8 +114,8 @@ unsafe fn rows<const R: usize>(
                 for half in 0..2 {
                     // SAFETY: `wide` has a number for each pair of each tile.
                     let a = unsafe {
-                        let numbers = wide.0.get_unchecked(row).get_unchecked(half);
-                        _mm256_set1_ps(*numbers.get_unchecked(number * OUTER + pair))
+                        let line = (&raw const (*wide).0[row][half]).cast::<f32>();
+                        _mm256_set1_ps(*line.add(number * OUTER + pair))
                     };
                     sums[0] = _mm256_fmadd_ps(a, b0[half], sums[0]);
                     sums[1] = _mm256_fmadd_ps(a, b1[half], sums[1]);

@@ -14,7 +14,7 @@ pub(super) fn detected() -> bool {
         && std::arch::is_x86_feature_detected!("avx512bf16")
 }
 
-/// See [`super::block`].
+/// See [`super::block`]. Eight rows of which none is wanted are left alone.
 ///
 /// # Safety
 /// As there, and [`detected`] must hold.
@@ -22,12 +22,14 @@ pub(super) fn detected() -> bool {
 pub(super) unsafe fn block(
     out: *mut f32,
     stride: usize,
+    height: usize,
     write: Write,
     left: &[&[Tile]],
     right: [&[Tile]; 2],
 ) {
     for (i, left) in left.iter().enumerate() {
-        for from in (0..OUTER).step_by(ROWS) {
+        let here = OUTER.min(height.saturating_sub(i * OUTER));
+        for from in (0..here).step_by(ROWS) {
             // SAFETY: the caller vouches for as many rows of 32 numbers at `out`.
             unsafe {
                 rows(

@@ -227,12 +227,6 @@ impl Unit {
         units.push(Self::Portable);
         units
     }
-
-    /// Whether bfloat16 products are faster than float32 ones here.
-    #[must_use]
-    pub fn is_fast(self) -> bool {
-        matches!(self, Self::Amx | Self::Avx512)
-    }
 }
 
 /// `out = a b` (or `+=`) on all threads; `out` is `[a.outer, b.outer]`, row-major and dense.
@@ -393,7 +387,7 @@ unsafe fn cut_block(
 struct Block([f32; 4 * OUTER * OUTER]);
 
 /// Multiplies one or two left panels with two right ones into a block of 16 or 32 rows of 32, of which the first `height` are
-/// wanted: the others may be written or not.
+/// wanted: the others may be written or not. Left panels are as long as right ones, [`TASK_DEPTH`] tiles at most.
 ///
 /// # Safety
 /// `out` points to these rows, `stride` numbers apart, of which the first 32 numbers are this call's alone to write.
@@ -408,16 +402,14 @@ unsafe fn block(
 ) {
     // SAFETY: the caller vouches for `out`; `Unit::available` offered the unit, and `blocks` has set AMX up.
     unsafe {
-        // Only vectors take fewer rows in less time.
-        let _ = height;
         match unit {
             #[cfg(target_arch = "x86_64")]
             Unit::Amx => amx::block(out, stride, write, left, right),
             #[cfg(target_arch = "x86_64")]
-            Unit::Avx512 => avx512::block(out, stride, write, left, right),
+            Unit::Avx512 => avx512::block(out, stride, height, write, left, right),
             #[cfg(target_arch = "x86_64")]
             Unit::Avx2 => avx2::block(out, stride, height, write, left, right),
-            _ => portable::block(out, stride, write, left, right),
+            _ => portable::block(out, stride, height, write, left, right),
         }
     }
 }
@@ -508,6 +500,25 @@ mod tests {
         #[test]
         fn any_shape_is_right(m in 1usize..70, k in 1usize..100, n in 1usize..70) {
             check(m, k, n);
+        }
+    }
+
+    #[test]
+    fn the_rows_beside_it_change_no_bit_of_a_row() {
+        let (k, n) = (600, 70);
+        let (a, b) = (numbers(33 * k, 7919), numbers(k * n, 31));
+        let right = Panels::right(Matrix::new(&b, k, n));
+        for unit in Unit::available() {
+            let product = |rows: usize| {
+                let left = Panels::left(Matrix::new(&a[..rows * k], rows, k));
+                let mut out = vec![9.0; rows * n];
+                matmul_with(unit, &mut out, Write::Replace, &left, &right);
+                out
+            };
+            let all = product(33);
+            for rows in 1..33 {
+                assert!(product(rows) == all[..rows * n], "{unit:?}, {rows} rows");
+            }
         }
     }
 

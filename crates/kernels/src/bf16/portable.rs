@@ -1,7 +1,7 @@
-//! The product in plain code, for CPUs without bfloat16.
+//! The product in plain code, for CPUs without any of the other units, which it checks.
 
 use super::{OUTER, Tile};
-use crate::{Write, multiversion};
+use crate::Write;
 
 /// See [`super::block`].
 ///
@@ -10,6 +10,7 @@ use crate::{Write, multiversion};
 pub(super) unsafe fn block(
     out: *mut f32,
     stride: usize,
+    height: usize,
     write: Write,
     left: &[&[Tile]],
     right: [&[Tile]; 2],
@@ -18,7 +19,8 @@ pub(super) unsafe fn block(
         for (j, right) in right.into_iter().enumerate() {
             let mut sums = [0.0; OUTER * OUTER];
             products(&mut sums, left, right);
-            for (row, sums) in sums.chunks_exact(OUTER).enumerate() {
+            let here = OUTER.min(height.saturating_sub(i * OUTER));
+            for (row, sums) in sums.chunks_exact(OUTER).enumerate().take(here) {
                 // SAFETY: 16 rows for each left panel and 32 columns at `out` are ours.
                 let cells = unsafe {
                     let at = out.add((i * OUTER + row) * stride + j * OUTER);
@@ -36,15 +38,20 @@ pub(super) unsafe fn block(
     }
 }
 
-multiversion! {
-    fn products(sums: &mut [f32; 256], left: &[Tile], right: &[Tile]) {
-        for (a, b) in left.iter().zip(right) {
-            for (sums, words) in sums.chunks_exact_mut(OUTER).zip(a.0.chunks_exact(OUTER)) {
-                for (&word, row) in words.iter().zip(b.0.chunks_exact(OUTER)) {
-                    let (low, high) = (f32::from_bits(word << 16), f32::from_bits(word & 0xffff_0000));
-                    for (sum, &pair) in sums.iter_mut().zip(row) {
-                        *sum += low * f32::from_bits(pair << 16) + high * f32::from_bits(pair & 0xffff_0000);
-                    }
+fn products(sums: &mut [f32; OUTER * OUTER], left: &[Tile], right: &[Tile]) {
+    let numbers = |word: u32| {
+        (
+            f32::from_bits(word << 16),
+            f32::from_bits(word & 0xffff_0000),
+        )
+    };
+    for (a, b) in left.iter().zip(right) {
+        for (sums, words) in sums.chunks_exact_mut(OUTER).zip(a.0.chunks_exact(OUTER)) {
+            for (&word, row) in words.iter().zip(b.0.chunks_exact(OUTER)) {
+                let (low, high) = numbers(word);
+                for (sum, &pair) in sums.iter_mut().zip(row) {
+                    let (x, y) = numbers(pair);
+                    *sum += low * x + high * y;
                 }
             }
         }

@@ -453,8 +453,13 @@ impl Index {
             totals.first_at_ms = head.at_ms;
         }
         totals.last_at_ms = totals.last_at_ms.max(head.at_ms);
-        // A line before this one was removed: what it said is missing, whatever the verdict was.
-        let gap = head.answer.is_some() && head.attempt as usize != job.answers.len() + 1;
+        // A line before this one was removed: what it said is missing, whatever the verdict was. One without an answer of its
+        // own, given when a run goes on, is about all answers before it.
+        let gap = match (&head.answer, head.ruling) {
+            (Some(_), _) => head.attempt as usize != job.answers.len() + 1,
+            (None, Ruling::Accepted) => head.attempt as usize != job.answers.len(),
+            (None, _) => false,
+        };
         if let Some(answer) = &head.answer {
             job.answers.push(place);
             totals.answers += 1;
@@ -554,7 +559,12 @@ fn write_about(path: &Path, purpose: &str) -> Result<(), Error> {
     };
     let partial = path.with_extension("partial");
     let bytes = serde_json::to_vec_pretty(&about).expect("strings always serialise");
-    std::fs::write(&partial, bytes)
-        .and_then(|()| std::fs::rename(&partial, path))
-        .map_err(Error::ledger_io(path))
+    // A name without its bytes, after a power failure, would lock out what was paid for.
+    let write = || {
+        let mut file = File::create(&partial)?;
+        file.write_all(&bytes)?;
+        file.sync_all()?;
+        std::fs::rename(&partial, path)
+    };
+    write().map_err(Error::ledger_io(path))
 }
