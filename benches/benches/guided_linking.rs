@@ -44,9 +44,6 @@ fn linking(c: &mut Criterion) {
             batch,
             ..LinkOptions::default()
         };
-        let steps = Box::new(LlamaSteps::new(&model, &config));
-        let mut linker = Linker::with_model(steps, &Pieces, &kb, Some(&trie), options)
-            .expect("made for each other");
         group.throughput(Throughput::Elements(batch as u64));
         group.bench_function(
             BenchmarkId::new(
@@ -54,7 +51,14 @@ fn linking(c: &mut Criterion) {
                 format!("batch={batch}"),
             ),
             |b| {
-                b.iter(|| linker.link(&mentions).expect("the model holds every token"));
+                // A linker recalls what it answered before, so each round has its own.
+                b.iter(|| {
+                    let steps = Box::new(LlamaSteps::new(&model, &config));
+                    Linker::with_model(steps, &Pieces, &kb, Some(&trie), options.clone())
+                        .expect("made for each other")
+                        .link(&mentions)
+                        .expect("the model holds every token")
+                });
             },
         );
     }
@@ -79,9 +83,6 @@ fn linking(c: &mut Criterion) {
                 let mut engine = model
                     .engine(&config, precision)
                     .expect("weights on the host");
-                let pool = Box::new(&mut engine);
-                let mut linker = Linker::with_pool(pool, &Pieces, &kb, Some(&trie), options)
-                    .expect("made for each other");
                 group.throughput(Throughput::Elements(batch as u64));
                 group.bench_function(
                     BenchmarkId::new(
@@ -89,10 +90,15 @@ fn linking(c: &mut Criterion) {
                         format!("batch={batch}"),
                     ),
                     |b| {
-                        b.iter(|| linker.link(&mentions).expect("the model holds every token"));
+                        b.iter(|| {
+                            let pool = Box::new(&mut engine);
+                            Linker::with_pool(pool, &Pieces, &kb, Some(&trie), options.clone())
+                                .expect("made for each other")
+                                .link(&mentions)
+                                .expect("the model holds every token")
+                        });
                     },
                 );
-                drop(linker);
                 let cache = engine.cache_bytes() / 1024;
                 eprintln!(
                     "keys and values {cache} kB, process {} MB",

@@ -42,19 +42,26 @@ fn trie(c: &mut Criterion) {
         .iter()
         .nth(trie.children(root).len() / 2)
         .expect("the root has children");
-    group.bench_function("step/branch=hot_root", |b| {
-        b.iter(|| trie.child(black_box(root), black_box(first)));
-    });
+    group.bench_function(
+        format!("step/branch=hot_root/names={names}/shape={shape}"),
+        |b| {
+            b.iter(|| trie.child(black_box(root), black_box(first)));
+        },
+    );
     let chain = longest_chain(&trie, root);
-    group.bench_function("step/branch=deep_chain", |b| {
-        let mut steps = chain.iter().cycle();
-        b.iter_batched(
-            || *steps.next().expect("a cycle has no end"),
-            |(node, token)| (trie.terminal(node), trie.child(node, token)),
-            BatchSize::SmallInput,
-        );
-    });
+    group.bench_function(
+        format!("step/branch=deep_chain/names={names}/shape={shape}"),
+        |b| {
+            let mut steps = chain.iter().cycle();
+            b.iter_batched(
+                || *steps.next().expect("a cycle has no end"),
+                |(node, token)| (trie.terminal(node), trie.child(node, token)),
+                BatchSize::SmallInput,
+            );
+        },
+    );
     group.finish();
+    eprintln!("process {} MB at the end", syncabel_benches::peak_mb());
 }
 
 /// Nodes and tokens along the way to the deepest node.

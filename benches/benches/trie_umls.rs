@@ -4,7 +4,7 @@
 //! from that word on. So they are spelled like disease names, and share beginnings as these do. UMLS has 127 semantic
 //! types; here every group has as many names as MEDIC, so that the branching by depth, printed beside MEDIC's, is like it.
 //!
-//! `cargo bench -p syncabel-benches --bench trie_umls [-- NAMES]` (about 2 GB and a minute on two cores). Tokens are those
+//! `cargo bench -p syncabel-benches --bench trie_umls [-- NAMES]` (about 2 GB, three minutes on two cores). Tokens are those
 //! of SmolLM2 where the model is in `runs/models/smollm2/`, else pieces of five bytes.
 
 mod shapes;

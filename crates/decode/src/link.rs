@@ -13,6 +13,7 @@
 
 mod calibration;
 mod gold;
+mod memory;
 
 use std::cmp::Reverse;
 
@@ -27,6 +28,7 @@ use crate::search::{
     beam_search, search,
 };
 use crate::{Error, NodeId, StepModel, Tokenizer, Trie};
+use memory::Memory;
 
 pub use calibration::{Calibration, CalibrationReport};
 pub use gold::{GoldRule, semantic_rel};
@@ -165,7 +167,8 @@ enum Model<'a> {
 /// Links mentions to the concepts of a knowledge base.
 ///
 /// With a trie the search is guided, without one it is free and answers are looked up by their text. Prompts are
-/// decoded many at a time, equal prompts once; answers come in the order of the mentions.
+/// decoded many at a time, equal prompts once, also those of earlier calls that were answered lately; answers come in the order of the
+/// mentions.
 pub struct Linker<'a> {
     model: Model<'a>,
     tokenizer: &'a dyn Tokenizer,
@@ -175,6 +178,7 @@ pub struct Linker<'a> {
     /// Of all names, if the nearest ones are wanted.
     index: Option<TfidfIndex>,
     work: Work,
+    memory: Memory,
 }
 
 impl<'a> Linker<'a> {
@@ -216,6 +220,9 @@ impl<'a> Linker<'a> {
         if let Some(trie) = trie {
             trie.check_digests(kb.digest(), &tokenizer.digest())?;
         }
+        options
+            .search
+            .check(trie.map_or(Constraint::Free, Constraint::Guided))?;
         let refuse = |key, reason| Err(Error::Option { key, reason });
         if options.batch == 0 {
             return refuse("batch", "must be at least 1 mention");
@@ -252,6 +259,7 @@ impl<'a> Linker<'a> {
             index: options.lexical.map(|_| TfidfIndex::fit(kb)),
             options,
             work: Work::default(),
+            memory: Memory::default(),
         })
     }
 
@@ -312,22 +320,40 @@ impl<'a> Linker<'a> {
         let padded = matches!(self.model, Model::Steps(_));
         let work = group_equal(&queries, padded);
         let distinct: Vec<Query> = work.iter().map(|same| queries[same[0]].clone()).collect();
-        let mut done = 0;
-        let found = self.search(&distinct, &mut |query| {
-            done += work[query].len();
+        let mut found: Vec<Option<Vec<Hypothesis>>> = distinct
+            .iter()
+            .map(|query| self.memory.recall(query))
+            .collect();
+        let (known, new): (Vec<usize>, Vec<usize>) =
+            (0..distinct.len()).partition(|&query| found[query].is_some());
+        let mut done: usize = known.iter().map(|&query| work[query].len()).sum();
+        if done > 0 {
+            progress(done);
+        }
+        let asked: Vec<Query> = new.iter().map(|&query| distinct[query].clone()).collect();
+        let unproven = self.work.unproven;
+        let searched = self.search(&asked, &mut |query| {
+            done += work[new[query]].len();
             progress(done);
         });
-        let found =
-            found.map_err(
-                |error| match error.query().and_then(|query| work.get(query)) {
-                    Some(same) => Error::Mention {
-                        document: mentions[same[0]].document.clone(),
-                        mention: mentions[same[0]].mention_id.clone(),
-                        source: Box::new(error),
-                    },
-                    None => error,
+        let searched =
+            searched.map_err(|error| match error.query().and_then(|at| new.get(at)) {
+                Some(&query) => Error::Mention {
+                    document: mentions[work[query][0]].document.clone(),
+                    mention: mentions[work[query][0]].mention_id.clone(),
+                    source: Box::new(error),
                 },
-            )?;
+                None => error,
+            })?;
+        // An answer that was not proven depends on what else was open.
+        let is_proven = self.work.unproven == unproven;
+        for (query, answers) in new.into_iter().zip(searched) {
+            if is_proven {
+                self.memory.keep(&distinct[query], &answers);
+            }
+            found[query] = Some(answers);
+        }
+        let found = found.into_iter().flatten();
         let mut linked: Vec<Option<(Prediction, T)>> = vec![None; mentions.len()];
         for ((same, query), found) in work.iter().zip(&distinct).zip(found) {
             let ranked = self.rank(&mentions[same[0]], query, found);

@@ -46,7 +46,7 @@ pub use pool::{PoolModel, Run, Scores, State, Wanted, Work};
 pub use scores::log_normalizer;
 
 /// One mention to decode: what the model reads, and the groups whose names are allowed.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Query {
     /// The tokens up to and including the prompt's verb.
     pub prompt: Vec<u32>,
@@ -357,7 +357,7 @@ impl SearchOptions {
         }
     }
 
-    fn check(&self, constraint: Constraint<'_>) -> Result<(), Error> {
+    pub(crate) fn check(&self, constraint: Constraint<'_>) -> Result<(), Error> {
         let refuse = |key, reason| Err(Error::Option { key, reason });
         if matches!(constraint, Constraint::Free) {
             if self.strategy == Strategy::BestFirst {

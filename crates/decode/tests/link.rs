@@ -2,7 +2,7 @@
 
 mod common;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use common::{HashModel, HashPool};
 use syncabel_corpus::marked::MarkedMention;
@@ -346,6 +346,28 @@ fn batches_and_repetitions_change_nothing_but_the_work() {
 }
 
 #[test]
+fn what_is_recalled_is_what_would_be_found() {
+    let (kb, new) = (kb(), |i| mention(i, "Disease", Gold::none()));
+    let trie = Trie::for_tokenizer(&kb, &BYTES).unwrap();
+    let fresh = || {
+        let model = Box::new(HashModel::new(VOCAB, 5));
+        Linker::with_model(model, &BYTES, &kb, Some(&trie), LinkOptions::default()).unwrap()
+    };
+    let mut linker = fresh();
+    linker.link(&(0..20).map(new).collect::<Vec<_>>()).unwrap();
+    // Known ones and new ones, in another order.
+    let mixed: Vec<_> = (0..30).rev().map(|i| new(i * 7 % 30)).collect();
+    let expected = fresh().link(&mixed).unwrap();
+    assert_eq!(linker.link(&mixed).unwrap(), expected);
+    assert_eq!(linker.link(&mixed).unwrap(), expected);
+    let names: BTreeSet<_> = expected.iter().map(|row| &row.prediction).collect();
+    assert!(
+        names.len() > 1,
+        "answers differ, or a mix-up would not show"
+    );
+}
+
+#[test]
 fn progress_counts_every_mention() {
     let kb = kb();
     let mentions: Vec<_> = (0..40)
@@ -360,11 +382,20 @@ fn progress_counts_every_mention() {
     )
     .unwrap();
     let mut seen = Vec::new();
-    linker
+    let first = linker
         .link_with_progress(&mentions, &mut |done| seen.push(done))
         .unwrap();
     // Once for each of the 35 different questions.
     assert!(seen.is_sorted_by(|a, b| a < b) && seen.len() == 35 && seen[34] == 40);
+    // What was answered lately is known, all at once; what is new is asked.
+    let mut more = mentions.clone();
+    more.push(mention(41, "Chemical", Gold::none()));
+    seen.clear();
+    let again = linker
+        .link_with_progress(&more, &mut |done| seen.push(done))
+        .unwrap();
+    assert_eq!(seen, [40, 41]);
+    assert_eq!(again[..40], first);
 }
 
 #[test]

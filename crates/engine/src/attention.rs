@@ -134,6 +134,13 @@ fn heads<const N: usize>(
     let cells = blocks.len() * CELLS;
     let scale = 1.0 / (dim as f32).sqrt();
     for (number, ((keys, _), &mask)) in blocks.iter().zip(masks).enumerate() {
+        if mask == 0 {
+            // As a prompt is read, the blocks behind a row are as many as those before it.
+            for n in 0..N {
+                scores[n * cells + number * CELLS..][..CELLS].fill(f32::NEG_INFINITY);
+            }
+            continue;
+        }
         let keys = &keys[head * dim * CELLS..][..dim * CELLS];
         let mut totals = [[0.0f32; CELLS]; N];
         let (lines, _) = keys.as_chunks::<CELLS>();

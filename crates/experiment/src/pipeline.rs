@@ -574,7 +574,7 @@ impl CellRun<'_> {
             let rest = prepared.test.get(done..).unwrap_or_default();
             bar.inc(done as u64);
             // pieces large enough for sorting by length to pay, small enough for the bar to move
-            for piece in rest.chunks(16 * link.batch) {
+            for piece in rest.chunks(link.batch.saturating_mul(16)) {
                 for prediction in linker.link(piece)? {
                     writer.write(&prediction)?;
                 }

@@ -23,7 +23,7 @@ use std::time::{Duration, Instant};
 use syncabel_corpus::marked::{self, MarkOptions};
 use syncabel_corpus::predictions::Prediction;
 use syncabel_corpus::{Composite, Document, Gold, jsonl};
-use syncabel_decode::{LinkModel, LinkOptions, Linker, Trie};
+use syncabel_decode::{ConceptRule, LinkModel, LinkOptions, Linker, Trie};
 use syncabel_kb::{ConceptId, Kb};
 use syncabel_synth::quality::{FilterReport, LaterFilter, ROUND_TRIP, RoundTripFilter};
 use syncabel_train::TrainConfig;
@@ -35,12 +35,14 @@ const LOG_EVERY: Duration = Duration::from_secs(30);
 pub const RANKS: &str = "ranks.jsonl";
 
 /// How the filter links: as the experiment does, but always guided, with one concept an answer and room for `top_k` answers
-/// (`link.within` may leave fewer: what is out of its reach has no rank).
+/// (`link.within` may leave fewer: what is out of its reach has no rank). Concepts are ranked by their best names. A mention of
+/// several concepts at once has no rank, since an answer is one name.
 pub fn link_config(link: &LinkConfig, top_k: usize) -> LinkConfig {
     LinkConfig {
         guided: true,
         max_answers: 1,
         beams: link.beams.max(top_k),
+        concepts: ConceptRule::BestName,
         ..link.clone()
     }
 }
@@ -118,11 +120,19 @@ impl RoundTrip<'_> {
         self.rank(from, report.kept, ranks)?;
         let mut filter = LaterFilter::new(ROUND_TRIP, report);
         let mut writer = jsonl::Writer::create(to)?;
-        let mut ranked = BufReader::new(open(ranks)?).lines();
+        let mut lines = BufReader::new(open(ranks)?).lines();
         for document in jsonl::Reader::open(from)? {
             let document = document?;
-            let line = ranked.next().context("fewer ranks than sentences")??;
-            match serde_json::from_str::<Ranked>(&line)?.reason(top_k) {
+            let line = lines.next().context("fewer ranks than sentences")??;
+            let ranked: Ranked = serde_json::from_str(&line)?;
+            anyhow::ensure!(
+                ranked.document == document.id,
+                "{} ranks `{}` where the corpus has `{}`; remove it and run again",
+                ranks.display(),
+                ranked.document,
+                document.id
+            );
+            match ranked.reason(top_k) {
                 Some(why) => filter.reject(&document, why),
                 None => writer.write(&document)?,
             }
@@ -143,7 +153,7 @@ impl RoundTrip<'_> {
         bar.set_position(done as u64);
         let (start, mut told) = (Instant::now(), Instant::now());
         let mut linked = 0;
-        let piece = 16 * self.link.batch;
+        let piece = self.link.batch.saturating_mul(16);
         let mut linker = self.model.linker(self.kb, Some(self.trie), self.link)?;
         let mut documents = jsonl::Reader::open(from)?.skip(done);
         loop {

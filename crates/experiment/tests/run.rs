@@ -338,7 +338,10 @@ fn the_commands_work_together() {
         sandbox.run(&[&["link", "test.jsonl", "--model", checkpoint][..], &args].concat())
     };
     with_trie("terms.kb").ok();
+    let before = std::fs::read_to_string(sandbox.path("again.tsv")).unwrap();
     with_trie("fewer.kb").refused(&["names.trie: ", "another knowledge base"]);
+    let after = std::fs::read_to_string(sandbox.path("again.tsv")).unwrap();
+    assert_eq!(after, before, "a refusal replaces nothing");
 
     linking_in_every_form(&sandbox, checkpoint);
     let eval = sandbox
@@ -429,6 +432,17 @@ fn linking_in_every_form(sandbox: &Sandbox, checkpoint: &str) {
     ];
     link(&[&resume[..], &["--trie", "names.trie"]].concat()).ok();
     assert_eq!(read("linked.jsonl"), lines);
+    // Answers for other text under the same ids, and a file that holds none: neither is gone on with, nor touched.
+    let other = lines.replacen("\"sentence\":\"", "\"sentence\":\"Once, ", 1);
+    for (held, why) in [
+        (other, "another input"),
+        ("my notes".to_owned(), "no predictions"),
+    ] {
+        sandbox.write("linked.jsonl", &held);
+        link(&resume).refused(&["linked.jsonl", why]);
+        assert_eq!(read("linked.jsonl"), held);
+    }
+    sandbox.write("linked.jsonl", &lines);
     let stats = sandbox.run(&["trie", "inspect", "names.trie"]).ok();
     assert!(stats.contains("forced tokens"), "{stats}");
 

@@ -51,7 +51,9 @@ pub fn write_tsv(path: &Path, predictions: &[Prediction]) -> Result<(), Error> {
 /// ```
 pub struct TsvWriter {
     path: PathBuf,
-    file: BufWriter<File>,
+    out: Box<dyn Write + Send>,
+    /// The file behind it, to be synced; `None` for a stream.
+    file: Option<File>,
     extra: Vec<String>,
     rows: usize,
 }
@@ -63,15 +65,45 @@ impl TsvWriter {
     /// [`Error::Io`].
     pub fn create(path: &Path, extra_columns: &[String]) -> Result<Self, Error> {
         let file = File::create(path).map_err(Error::io(path))?;
-        let mut writer = TsvWriter {
-            path: path.to_path_buf(),
-            file: BufWriter::new(file),
+        Self::to_file(path, file, extra_columns, 0)?.begun()
+    }
+
+    /// Writes to a stream, called `name` in errors.
+    ///
+    /// # Errors
+    /// [`Error::Io`].
+    pub fn over(
+        out: Box<dyn Write + Send>,
+        name: &str,
+        extra_columns: &[String],
+    ) -> Result<Self, Error> {
+        let writer = TsvWriter {
+            path: PathBuf::from(name),
+            out,
+            file: None,
             extra: extra_columns.to_vec(),
             rows: 0,
         };
-        writer.put(&encode(&header(extra_columns))?)?;
-        writer.flush()?;
-        Ok(writer)
+        writer.begun()
+    }
+
+    fn to_file(path: &Path, file: File, extra: &[String], rows: usize) -> Result<Self, Error> {
+        let behind = file.try_clone().map_err(Error::io(path))?;
+        Ok(TsvWriter {
+            path: path.to_path_buf(),
+            out: Box::new(BufWriter::new(file)),
+            file: Some(behind),
+            extra: extra.to_vec(),
+            rows,
+        })
+    }
+
+    /// With its header.
+    fn begun(mut self) -> Result<Self, Error> {
+        let header = encode(&header(&self.extra))?;
+        self.put(&header)?;
+        self.flush()?;
+        Ok(self)
     }
 
     /// Goes on with a file that an earlier process may have left in the middle of a row: a torn last row is dropped.
@@ -90,12 +122,7 @@ impl TsvWriter {
         file.set_len(keep_bytes)
             .and_then(|()| file.seek(SeekFrom::End(0)))
             .map_err(Error::io(path))?;
-        let writer = TsvWriter {
-            path: path.to_path_buf(),
-            file: BufWriter::new(file),
-            extra: extra_columns.to_vec(),
-            rows,
-        };
+        let writer = Self::to_file(path, file, extra_columns, rows)?;
         Ok((writer, rows))
     }
 
@@ -121,7 +148,7 @@ impl TsvWriter {
     /// # Errors
     /// [`Error::Io`].
     pub fn flush(&mut self) -> Result<(), Error> {
-        self.file.flush().map_err(Error::io(&self.path))
+        self.out.flush().map_err(Error::io(&self.path))
     }
 
     /// Flushes and syncs to disk.
@@ -130,14 +157,14 @@ impl TsvWriter {
     /// [`Error::Io`].
     pub fn finish(mut self) -> Result<(), Error> {
         self.flush()?;
-        self.file
-            .get_ref()
-            .sync_all()
-            .map_err(Error::io(&self.path))
+        match &self.file {
+            Some(file) => file.sync_all().map_err(Error::io(&self.path)),
+            None => Ok(()),
+        }
     }
 
     fn put(&mut self, bytes: &[u8]) -> Result<(), Error> {
-        self.file.write_all(bytes).map_err(Error::io(&self.path))
+        self.out.write_all(bytes).map_err(Error::io(&self.path))
     }
 }
 
@@ -178,21 +205,25 @@ fn whole_rows(path: &Path, header: &[String]) -> Result<Option<(u64, usize)>, Er
 
 /// Position after the last line feed; `None` if the file is missing or has none.
 fn ended_length(path: &Path) -> Result<Option<u64>, Error> {
-    let mut bytes = Vec::new();
-    match File::open(path) {
+    const PIECE: u64 = 64 << 10;
+    let mut file = match File::open(path) {
         Err(e) if e.kind() == std::io::ErrorKind::NotFound => return Ok(None),
-        Err(e) => {
-            return Err(Error::Io {
-                path: path.to_path_buf(),
-                source: e,
-            });
-        }
-        Ok(mut file) => file.read_to_end(&mut bytes).map_err(Error::io(path))?,
+        opened => opened.map_err(Error::io(path))?,
     };
-    Ok(bytes
-        .iter()
-        .rposition(|&b| b == b'\n')
-        .map(|position| position as u64 + 1))
+    let mut end = file.metadata().map_err(Error::io(path))?.len();
+    let mut bytes = Vec::new();
+    while end > 0 {
+        let from = end.saturating_sub(PIECE);
+        bytes.resize((end - from) as usize, 0);
+        file.seek(SeekFrom::Start(from))
+            .and_then(|_| file.read_exact(&mut bytes))
+            .map_err(Error::io(path))?;
+        if let Some(at) = bytes.iter().rposition(|&b| b == b'\n') {
+            return Ok(Some(from + at as u64 + 1));
+        }
+        end = from;
+    }
+    Ok(None)
 }
 
 impl Reader {

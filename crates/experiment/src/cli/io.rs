@@ -78,3 +78,15 @@ pub(super) fn corpus_format(path: &Path, format: Option<&str>) -> Result<CorpusF
         }),
     }
 }
+
+/// A number that is not zero.
+///
+/// # Errors
+/// What is no such number.
+pub(super) fn at_least_one(text: &str) -> Result<usize, String> {
+    match text.parse() {
+        Ok(0) => Err("must be at least 1".to_owned()),
+        Ok(number) => Ok(number),
+        Err(error) => Err(format!("{error}")),
+    }
+}

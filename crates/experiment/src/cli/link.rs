@@ -28,6 +28,9 @@ use syncabel_model::TextTokenizer;
 /// Mentions that are read, linked and written together, at least; what an interruption can cost.
 const WINDOW: usize = 512;
 
+/// The output format that is made of documents.
+const PUBTATOR: &str = "pubtator";
+
 /// Larger trie files are opened without reading all of them.
 const VERIFIED_BYTES: usize = 64 << 20;
 
@@ -111,7 +114,7 @@ pub(super) struct Args {
     #[arg(long, value_name = "WEIGHT")]
     lexical: Option<f64>,
     /// Concept names that one answer may hold.
-    #[arg(long, default_value_t = 1)]
+    #[arg(long, default_value = "1", value_parser = super::io::at_least_one)]
     max_answers: usize,
     /// A calibration file of `syncabel calibrate`: fills the column Probability.
     #[arg(long, value_name = "JSON")]
@@ -150,23 +153,33 @@ pub(super) fn run(args: Args) -> Result<()> {
     let options = args.options()?;
     let marking = mark_options(&args)?;
     let record = args.record(&kb, &marking, &options)?;
-    let mut mentions = input.mentions(&kb, marking)?;
-    // Counting reads a file to its end, so what is wrong with it is told before anything is written.
-    let total = input.count()?;
-    let (mut sink, done) = args.sink(&mut mentions, record.as_ref())?;
-    let mut meter = Meter::new(total, done);
+    args.check_out(record.as_ref())?;
+    let mut mentions = input.mentions(&kb, marking.clone())?;
+    // Counting reads and marks a file to its end, so what is wrong with it is told before anything is written.
+    let total = input.count(&kb, &marking, args.to == PUBTATOR)?;
     let source = model_source(&args.model)?;
     let mut model = LinkModel::load(&source, &args.device, args.precision.into())?;
     let trie = (!args.free)
         .then(|| open_or_build_trie(args.trie.as_deref(), &kb, model.tokenizer()))
         .transpose()?;
     let mut linker = model.linker(&kb, trie.as_ref(), options)?;
-    let window = WINDOW.max(16 * args.batch);
-    loop {
-        let items = mentions
-            .by_ref()
-            .take(window)
-            .collect::<Result<Vec<Item>>>()?;
+    // All that can be refused is behind us: now a file may be replaced.
+    let (mut sink, done) = args.sink(&mut mentions, record.as_ref())?;
+    let mut meter = Meter::new(total, done);
+    let window = WINDOW.max(args.batch.saturating_mul(16));
+    let mut ended = Ok(());
+    while ended.is_ok() {
+        // What was read before an error is linked and kept.
+        let mut items = Vec::new();
+        for item in mentions.by_ref().take(window) {
+            match item {
+                Ok(item) => items.push(item),
+                Err(error) => {
+                    ended = Err(error);
+                    break;
+                }
+            }
+        }
         if items.is_empty() {
             break;
         }
@@ -180,7 +193,8 @@ pub(super) fn run(args: Args) -> Result<()> {
     }
     meter.finish();
     progress::warn_of_unproven(linker.work());
-    sink.map_or(Ok(()), Sink::finish)
+    sink.map_or(Ok(()), Sink::finish)?;
+    ended
 }
 
 /// Links some mentions and writes their answers.
@@ -297,6 +311,24 @@ impl Args {
         }))
     }
 
+    /// Refuses a file of answers that may not be replaced, or was begun in another way.
+    fn check_out(&self, record: Option<&Record>) -> Result<()> {
+        let Some((out, record)) = self.out.as_deref().zip(record) else {
+            return Ok(());
+        };
+        if !out.is_file() || self.overwrite {
+            return Ok(());
+        }
+        if self.resume {
+            return record.check(out);
+        }
+        if std::fs::metadata(out)?.len() > 0 {
+            let message = "is there already; go on with it by --resume, or say --overwrite";
+            return Err(BadInput(format!("{} {message}", out.display())).into());
+        }
+        Ok(())
+    }
+
     /// Where predictions go, the mentions that are there already skipped; nowhere if only a person reads.
     fn sink(
         &self,
@@ -308,14 +340,8 @@ impl Args {
             return Ok((sink.transpose()?, 0));
         };
         if self.resume && out.is_file() {
-            record.check(out)?;
             let (sink, done) = Sink::resume(out, &self.to, mentions)?;
             return Ok((Some(sink), done));
-        }
-        let holds_answers = out.is_file() && std::fs::metadata(out)?.len() > 0;
-        if holds_answers && !self.overwrite {
-            let message = "is there already; go on with it by --resume, or say --overwrite";
-            return Err(BadInput(format!("{} {message}", out.display())).into());
         }
         let sink = Sink::create(Some(out), &self.to)?;
         if out.is_file() {

@@ -83,7 +83,7 @@ impl Record {
     }
 }
 
-/// Digest of a model's weights: a GGUF file, or the safetensors files of a folder in the order of their names.
+/// Digest of a model: of a GGUF file, or of a folder's configuration, tokenizer and safetensors files in the order of their names.
 pub(super) fn weights_digest(model: &Path) -> Result<String> {
     if model.is_file() {
         return Ok(Digest::of_file(model)?.to_string());
@@ -92,7 +92,13 @@ pub(super) fn weights_digest(model: &Path) -> Result<String> {
         .with_context(|| model.display().to_string())?
         .map(|entry| entry.map(|entry| entry.path()))
         .collect::<std::io::Result<_>>()?;
-    files.retain(|path| path.extension().is_some_and(|e| e == "safetensors"));
+    let decides = |path: &PathBuf| {
+        let named = |name: &str| path.file_name().is_some_and(|file| file == name);
+        path.extension().is_some_and(|e| e == "safetensors")
+            || named("config.json")
+            || named("tokenizer.json")
+    };
+    files.retain(decides);
     // The moments of an optimizer say nothing about answers.
     files.retain(|path| {
         path.file_name()

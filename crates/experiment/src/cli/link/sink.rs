@@ -4,12 +4,12 @@ use super::source::Mentions;
 use crate::error::BadInput;
 use anyhow::Result;
 use std::fs::{File, OpenOptions};
-use std::io::{BufRead, BufReader, BufWriter, Seek, SeekFrom, Write};
+use std::io::{BufRead, BufReader, BufWriter, Read, Seek, SeekFrom, Write};
 use std::path::Path;
 use std::rc::Rc;
 use syncabel_corpus::predictions::{Prediction, TsvWriter};
 use syncabel_corpus::{Document, Gold, pubtator};
-use syncabel_decode::NIL;
+use syncabel_decode::{NIL, NO_CODE};
 
 /// A file of answers, or standard output.
 pub(super) enum Sink {
@@ -18,8 +18,16 @@ pub(super) enum Sink {
     /// One block a document, written when the next document begins.
     Pubtator {
         out: Box<dyn Write>,
-        open: Option<(Rc<Document>, Document)>,
+        open: Option<Block>,
     },
+}
+
+/// A document whose answers come in.
+pub(super) struct Block {
+    source: Rc<Document>,
+    linked: Document,
+    /// Mentions of `source` before this one are answered: ids need not be unique.
+    next: usize,
 }
 
 impl Sink {
@@ -37,10 +45,13 @@ impl Sink {
                 out: stream()?,
                 open: None,
             },
-            _ => Self::Tsv(TsvWriter::create(
-                out.unwrap_or(Path::new("/dev/stdout")),
-                &[],
-            )?),
+            _ => Self::Tsv(match out {
+                Some(path) => TsvWriter::create(path, &[])?,
+                // Opened anew by its name, a file behind it would be emptied.
+                None => {
+                    TsvWriter::over(Box::new(crate::cli::io::stdout()), "standard output", &[])?
+                }
+            }),
         })
     }
 
@@ -51,14 +62,17 @@ impl Sink {
         format: &str,
         mentions: &mut Mentions<'_>,
     ) -> Result<(Self, u64)> {
+        let mut torn = None;
         let (sink, ids) = match format {
             "tsv" => {
                 let (writer, _) = TsvWriter::append(path, &[])?;
                 (Self::Tsv(writer), tsv_ids(path)?)
             }
             "jsonl" => {
-                let file = whole_lines(path)?;
-                (Self::Json(Box::new(BufWriter::new(file))), jsonl_ids(path)?)
+                let (file, bytes) = whole_lines(path)?;
+                torn = Some((file.try_clone()?, bytes));
+                let ids = jsonl_ids(path, bytes)?;
+                (Self::Json(Box::new(BufWriter::new(file))), ids)
             }
             _ => {
                 let message = "a PubTator file cannot be gone on with; write tsv or jsonl, or leave out --resume";
@@ -67,10 +81,12 @@ impl Sink {
         };
         let mut done = 0;
         for id in ids {
-            let (document, mention) = id?;
+            let [document, mention, sentence] = id?;
             let known = mentions.next().transpose()?;
             let same = known.is_some_and(|known| {
-                known.mention.document == document && known.mention.mention_id == mention
+                let known = &known.mention;
+                (&known.document, &known.mention_id, &known.sentence)
+                    == (&document, &mention, &sentence)
             });
             if !same {
                 let message =
@@ -78,6 +94,11 @@ impl Sink {
                 return Err(BadInput(format!("{} {message}", path.display())).into());
             }
             done += 1;
+        }
+        // Nothing is cut off a file that turns out to be another one.
+        if let Some((mut file, bytes)) = torn {
+            file.set_len(bytes)?;
+            file.seek(SeekFrom::End(0))?;
         }
         Ok((sink, done))
     }
@@ -94,30 +115,16 @@ impl Sink {
                 Ok(writer.write_all(b"\n")?)
             }
             Self::Pubtator { out, open } => {
+                // Marked sentences, which have none, were refused before.
                 let Some(document) = document else {
-                    let message = "marked sentences have no document to write as PubTator; write tsv or jsonl";
-                    return Err(BadInput(message.into()).into());
+                    return Ok(());
                 };
-                if open
-                    .as_ref()
-                    .is_none_or(|(now, _)| !Rc::ptr_eq(now, document))
-                {
+                let is_new = !matches!(open, Some(now) if Rc::ptr_eq(&now.source, document));
+                if is_new {
                     put(out, open.take())?;
-                    let mut linked = (**document).clone();
-                    linked.mentions.clear();
-                    *open = Some((Rc::clone(document), linked));
                 }
-                if let Some((source, linked)) = open {
-                    let known = source
-                        .mentions
-                        .iter()
-                        .find(|m| m.id == prediction.mention_id);
-                    linked.mentions.extend(known.map(|mention| {
-                        let mut mention = mention.clone();
-                        mention.gold = answer(&prediction.predicted_code);
-                        mention
-                    }));
-                }
+                let block = open.get_or_insert_with(|| Block::new(document));
+                block.add(prediction);
                 Ok(())
             }
         }
@@ -140,50 +147,73 @@ impl Sink {
     }
 }
 
+impl Block {
+    fn new(document: &Rc<Document>) -> Self {
+        let mut linked = (**document).clone();
+        linked.mentions.clear();
+        Self {
+            source: Rc::clone(document),
+            linked,
+            next: 0,
+        }
+    }
+
+    fn add(&mut self, prediction: &Prediction) {
+        let left = &self.source.mentions[self.next..];
+        let Some(at) = left.iter().position(|m| m.id == prediction.mention_id) else {
+            return;
+        };
+        let mut mention = left[at].clone();
+        mention.gold = answer(&prediction.predicted_code);
+        self.linked.mentions.push(mention);
+        self.next += at + 1;
+    }
+}
+
 /// Writes a document, if there is one.
-fn put(out: &mut dyn Write, document: Option<(Rc<Document>, Document)>) -> Result<()> {
-    if let Some((_, document)) = document {
-        out.write_all(pubtator::block(&document)?.as_bytes())?;
+fn put(out: &mut dyn Write, block: Option<Block>) -> Result<()> {
+    if let Some(block) = block {
+        out.write_all(pubtator::block(&block.linked)?.as_bytes())?;
     }
     Ok(())
 }
 
+/// What stands for no concept is none.
 fn answer(code: &str) -> Gold {
-    if code == NIL {
+    if [NIL, NO_CODE].contains(&code) {
         Gold::none()
     } else {
         Gold::from_field(code)
     }
 }
 
-type Ids = Box<dyn Iterator<Item = Result<(String, String)>>>;
+/// Document, mention and sentence of every row.
+type Ids = Box<dyn Iterator<Item = Result<[String; 3]>>>;
 
-/// Document and mention of every row.
 fn tsv_ids(path: &Path) -> Result<Ids> {
     let mut rows = csv::ReaderBuilder::new().delimiter(b'\t').from_path(path)?;
     let place = |header: &csv::StringRecord, name: &str| header.iter().position(|h| h == name);
     let header = rows.headers()?.clone();
-    let (Some(document), Some(mention)) =
-        (place(&header, "filename"), place(&header, "mention_id"))
-    else {
-        let message = "has no columns filename and mention_id, so it cannot be gone on with";
+    let places = ["filename", "mention_id", "sentence"].map(|name| place(&header, name));
+    let [Some(document), Some(mention), Some(sentence)] = places else {
+        let message =
+            "has no columns filename, mention_id and sentence, so it cannot be gone on with";
         return Err(BadInput(format!("{} {message}", path.display())).into());
     };
     Ok(Box::new(rows.into_records().map(
-        move |row| -> Result<(String, String)> {
+        move |row| -> Result<[String; 3]> {
             let row = row?;
-            let cell = |at: usize| row.get(at).unwrap_or_default().to_owned();
-            Ok((cell(document), cell(mention)))
+            Ok([document, mention, sentence].map(|at| row.get(at).unwrap_or_default().to_owned()))
         },
     )))
 }
 
-/// Document and mention of every line.
-fn jsonl_ids(path: &Path) -> Result<Ids> {
+/// The same of the lines in the first `bytes` of a file.
+fn jsonl_ids(path: &Path, bytes: u64) -> Result<Ids> {
     let shown = path.to_owned();
-    let lines = BufReader::new(File::open(path)?).lines().enumerate();
-    Ok(Box::new(lines.map(
-        move |(number, line)| -> Result<(String, String)> {
+    let lines = BufReader::new(File::open(path)?.take(bytes)).lines();
+    Ok(Box::new(lines.enumerate().map(
+        move |(number, line)| -> Result<[String; 3]> {
             let row: Prediction = serde_json::from_str(&line?).map_err(|e| {
                 BadInput(format!(
                     "{}:{}: no prediction: {e}",
@@ -191,13 +221,13 @@ fn jsonl_ids(path: &Path) -> Result<Ids> {
                     number + 1
                 ))
             })?;
-            Ok((row.filename, row.mention_id))
+            Ok([row.filename, row.mention_id, row.sentence])
         },
     )))
 }
 
-/// A file of lines, open for appending, without the line that an interruption tore.
-fn whole_lines(path: &Path) -> Result<File> {
+/// A file of lines, to be written at its end, and the bytes before the line that an interruption tore.
+fn whole_lines(path: &Path) -> Result<(File, u64)> {
     let mut keep = 0;
     let mut reader = BufReader::new(File::open(path)?);
     let mut line = Vec::new();
@@ -209,8 +239,9 @@ fn whole_lines(path: &Path) -> Result<File> {
         }
         keep += read;
     }
-    let mut file = OpenOptions::new().write(true).open(path)?;
-    file.set_len(keep)?;
-    file.seek(SeekFrom::End(0))?;
-    Ok(file)
+    if keep == 0 && !matches!(line.first(), None | Some(b'{')) {
+        let message = "holds no predictions; choose another --out or leave out --resume";
+        return Err(BadInput(format!("{} {message}", path.display())).into());
+    }
+    Ok((OpenOptions::new().write(true).open(path)?, keep))
 }

@@ -14,7 +14,7 @@ use std::path::{Path, PathBuf};
 use std::rc::Rc;
 use std::str::FromStr;
 use syncabel_corpus::marked::{self, MarkOptions, MarkedMention};
-use syncabel_corpus::{CorpusFormat, Document, Gold, Language, Origin};
+use syncabel_corpus::{CorpusFormat, Document, Gold, Language, Origin, pubtator};
 use syncabel_kb::Kb;
 
 /// The name of the format that is no corpus format.
@@ -76,21 +76,39 @@ impl Input {
         corpus_format(self.file(), self.format.as_deref())
     }
 
-    /// Mentions of the input; nothing for standard input, which can be read only once.
-    pub(super) fn count(&self) -> Result<Option<u64>> {
+    /// Mentions of the input, each of which can be linked and, with `as_pubtator`, written in that format; nothing for
+    /// standard input, which can be read only once.
+    ///
+    /// # Errors
+    /// What is wrong with the first mention that cannot.
+    pub(super) fn count(
+        &self,
+        kb: &Kb,
+        options: &MarkOptions,
+        as_pubtator: bool,
+    ) -> Result<Option<u64>> {
+        if as_pubtator && self.is_marked() {
+            let message =
+                "marked sentences have no document to write as PubTator; write tsv or jsonl";
+            return Err(BadInput(message.into()).into());
+        }
         if self.is_stdin() || !self.path.is_file() {
             return Ok(None);
         }
-        if self.is_marked() {
-            let mut count = 0;
-            for line in BufReader::new(File::open(&self.path)?).split(b'\n') {
-                count += u64::from(!line?.trim_ascii().is_empty());
-            }
-            return Ok(Some(count));
-        }
         let mut count = 0;
-        for document in self.documents()? {
-            count += document?.mentions.len() as u64;
+        let mut writable: Option<Rc<Document>> = None;
+        for item in self.mentions(kb, options.clone())? {
+            let Item { mention, document } = item?;
+            check_groups(kb, &mention)?;
+            let is_new = match (&writable, &document) {
+                (Some(last), Some(this)) => !Rc::ptr_eq(last, this),
+                _ => true,
+            };
+            if let (true, true, Some(document)) = (as_pubtator, is_new, &document) {
+                pubtator::block(document)?;
+            }
+            writable = document;
+            count += 1;
         }
         Ok(Some(count))
     }
@@ -121,6 +139,21 @@ impl Input {
             ready: VecDeque::new(),
         })
     }
+}
+
+/// Whether the KB has the groups of a mention, before hours of others are linked.
+fn check_groups(kb: &Kb, mention: &MarkedMention) -> Result<()> {
+    let Some(group) = mention.groups().find(|group| kb.group_id(group).is_none()) else {
+        return Ok(());
+    };
+    let known: Vec<&str> = kb.groups().map(|(_, name)| name).collect();
+    Err(syncabel_decode::Error::UnknownGroup {
+        document: mention.document.clone(),
+        mention: mention.mention_id.clone(),
+        group: group.to_owned(),
+        known: known.join(", "),
+    }
+    .into())
 }
 
 impl Iterator for Mentions<'_> {
@@ -205,9 +238,15 @@ impl Iterator for Sentences {
             let Ok(line) = std::str::from_utf8(&line) else {
                 return refuse("the line is not UTF-8");
             };
-            let line = line.trim();
+            // Editors put a mark at the beginning of a file.
+            let line = line.trim_start_matches('\u{feff}').trim();
             if line.is_empty() {
                 continue;
+            }
+            if line.matches("]{").count() > 1 {
+                return refuse(
+                    "more than one `]{group}` in this line; give each mention a line of its own",
+                );
             }
             return match parse(line, &self.name, self.number, self.language) {
                 Some(mention) => Some(Ok(mention)),
