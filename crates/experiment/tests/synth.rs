@@ -87,7 +87,7 @@ fn generate_ask_how_far_and_export() {
         std::fs::read_to_string(sandbox.path("again.jsonl")).unwrap(),
         made
     );
-    for name in ["again.json", "again.parquet"] {
+    for name in ["again.json", "again.pubtator", "again.parquet"] {
         sandbox
             .run(&["synth", "export", "ledger", "--out", name])
             .ok();

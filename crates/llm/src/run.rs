@@ -31,6 +31,12 @@ pub trait Jobs: Sync {
     /// The first request of a job.
     fn request(&self, job: usize) -> ChatRequest;
 
+    /// The key of the first request, for those who know it without making the request: of a job that has ended nothing
+    /// else is asked.
+    fn key(&self, job: usize) -> Key {
+        self.request(job).key()
+    }
+
     /// What to do after an answer. `answers` are all so far, oldest first, never empty.
     fn verdict(&self, job: usize, answers: &[ChatAnswer]) -> Verdict;
 }
@@ -320,15 +326,14 @@ impl<'a> Shared<'a> {
 
     /// One job, from where the ledger left it to its end.
     fn work(&self, job: usize) -> Result<(), Error> {
-        let request = self.jobs.request(job);
-        let key = request.key();
+        let key = self.jobs.key(job);
         lock(&self.keys).push((job, key));
         if !lock(&self.busy).insert(key) {
             lock(&self.put_off).push(job);
             return Ok(());
         }
         // Only the one that is busy with a key looks at its state, so that nobody ends it in between.
-        let result = self.go_on(job, key, request);
+        let result = self.go_on(job, key);
         let is_refused = lock(&self.refused).iter().any(|refused| refused.key == key);
         if !is_refused {
             lock(&self.busy).remove(&key);
@@ -336,7 +341,7 @@ impl<'a> Shared<'a> {
         result
     }
 
-    fn go_on(&self, job: usize, key: Key, request: ChatRequest) -> Result<(), Error> {
+    fn go_on(&self, job: usize, key: Key) -> Result<(), Error> {
         match self.ledger.state(&key) {
             Some(State::Accepted) => return self.reuse(false),
             Some(State::Failed) => {
@@ -349,7 +354,7 @@ impl<'a> Shared<'a> {
             }
             _ => {}
         }
-        self.ask(job, key, request)
+        self.ask(job, key, self.jobs.request(job))
     }
 
     fn reuse(&self, failed: bool) -> Result<(), Error> {

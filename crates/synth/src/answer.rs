@@ -253,8 +253,8 @@ mod tests {
         assert_eq!(
             names,
             [
-                "Motor Neuron Disease",
                 "MARNER TYPE CATARACT",
+                "Motor Neuron Disease",
                 "Ankyloglossia",
                 "Tongue Tie",
                 "LEOPARD",

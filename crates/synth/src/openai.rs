@@ -16,7 +16,7 @@ use serde::{Deserialize, Serialize};
 use syncabel_corpus::Language;
 use syncabel_llm::{
     ChatAnswer, ChatBackend, ChatRequest, Jobs, Key, Ledger, Message, Outcome, Progress,
-    RunOptions, Sampling, Verdict, run,
+    RunOptions, Sampling, State, Verdict, run,
 };
 
 use crate::answer::{findable, sentences};
@@ -187,12 +187,13 @@ impl Generator for OpenAi<'_> {
     fn generate(&self, batch: &Batch<'_>, deliver: &mut Deliver<'_>) -> Result<(), Error> {
         let ledger = Ledger::open(&self.ledger, PURPOSE)?;
         write_plan(&self.ledger, batch.tasks.len())?;
-        let jobs = Concepts {
+        let mut jobs = Concepts {
             batch,
             generator: self,
+            keys: Vec::new(),
         };
-        let keys = jobs.rehearse()?;
-        export::write_tasks(&self.ledger, self, batch, &keys)?;
+        jobs.keys = jobs.rehearse(&ledger)?;
+        export::write_tasks(&self.ledger, self, batch, &jobs.keys)?;
         let mut watch = self.watch.lock().unwrap_or_else(|e| e.into_inner());
         let finished = run(self.backend, &ledger, &jobs, &self.run, &mut **watch)?;
         if finished.pending > 0 {
@@ -242,20 +243,29 @@ pub(crate) fn drafts(
 struct Concepts<'a, 'b> {
     batch: &'a Batch<'a>,
     generator: &'a OpenAi<'b>,
+    /// Of the first requests.
+    keys: Vec<Key>,
 }
 
 impl Concepts<'_, '_> {
     /// Renders what every concept may be asked, so that a template that fails for one of them is said before anything is
     /// paid for. Returns the keys of the jobs.
-    fn rehearse(&self) -> Result<Vec<Key>, Error> {
+    fn rehearse(&self, ledger: &Ledger) -> Result<Vec<Key>, Error> {
         let wanted = self.batch.sentences_per_concept;
         let kept = vec!["kept".to_owned(); wanted];
+        let again = self.generator.run.retry_failed;
         let rehearse = |job: usize| {
+            let key = self.ask(job, &[], 0)?.key();
+            match ledger.state(&key) {
+                Some(State::Accepted) => return Ok(key),
+                Some(State::Failed) if !again => return Ok(key),
+                _ => {}
+            }
             // How many are missing is as good as the same for all concepts.
             for missing in 1..if job == 0 { wanted } else { wanted.min(2) } {
                 self.conversation(job, &kept[missing..])?;
             }
-            Ok(self.ask(job, &[], 0)?.key())
+            Ok(key)
         };
         (0..self.batch.tasks.len())
             .into_par_iter()
@@ -295,6 +305,10 @@ impl Jobs for Concepts<'_, '_> {
 
     fn request(&self, job: usize) -> ChatRequest {
         self.ask(job, &[], 0).expect(TRIED)
+    }
+
+    fn key(&self, job: usize) -> Key {
+        self.keys[job]
     }
 
     fn verdict(&self, job: usize, answers: &[ChatAnswer]) -> Verdict {

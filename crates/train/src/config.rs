@@ -137,7 +137,7 @@ pub enum Precision {
     #[default]
     F32,
     /// Factors rounded to bfloat16, sums in float32. Several times as fast where the CPU has AMX, twice where it has
-    /// AVX512-BF16, about as fast with AVX2, slow elsewhere; the paper trains in bfloat16 too (its hyper-parameter table).
+    /// AVX512-BF16, three quarters of the speed with AVX2, slow elsewhere; the paper trains in bfloat16 too (its hyper-parameter table).
     Bf16,
 }
 

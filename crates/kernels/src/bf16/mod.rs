@@ -194,7 +194,8 @@ pub enum Unit {
     Amx,
     /// `vdpbf16ps` on 512-bit vectors.
     Avx512,
-    /// Widened to float32 on 256-bit vectors: as many products a second as in float32, half the memory.
+    /// Widened to float32 on 256-bit vectors, also on CPUs that have AVX-512 without its bfloat16: about as many products a second
+    /// as 256-bit float32 makes, half the memory.
     Avx2,
     /// Plain code, slower than float32 products: correct everywhere, wanted nowhere.
     Portable,
