@@ -6,6 +6,7 @@
 use crate::config::LinkPrecision;
 use anyhow::Result;
 use std::collections::HashMap;
+use std::ops::ControlFlow;
 use std::sync::Mutex;
 use std::sync::mpsc::{Receiver, Sender, channel};
 use syncabel_decode::sample::{Draw, Drawn, Sampler};
@@ -135,7 +136,9 @@ impl Writer {
                     None => break,
                 }
             }
-            self.step();
+            if self.step().is_break() {
+                return;
+            }
         }
     }
 
@@ -194,7 +197,8 @@ impl Writer {
         })
     }
 
-    fn step(&mut self) {
+    /// Writes one token of each answer; after an error there are no more.
+    fn step(&mut self) -> ControlFlow<()> {
         let (waiting, tokenizer) = (&self.waiting, &self.tokenizer);
         let mut stop = |ticket: usize, tokens: &[u32]| {
             let stops = &waiting[&ticket].asked.request.sampling.stop;
@@ -214,8 +218,10 @@ impl Writer {
                     let model = &waiting.asked.request.model;
                     reply(&waiting.asked, Err(ended(model, &error)));
                 }
+                return ControlFlow::Break(());
             }
         }
+        ControlFlow::Continue(())
     }
 
     fn answer(&self, waiting: &Waiting, drawn: &Drawn) -> ChatAnswer {

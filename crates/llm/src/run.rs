@@ -170,13 +170,21 @@ pub fn run(
         if shared.stopped() {
             break;
         }
-        shared.settle_refused()?;
+        if let Err(error) = shared.settle_refused() {
+            shared.fail(error);
+            break;
+        }
         let mut put_off = std::mem::take(&mut *lock(&shared.put_off));
         if put_off.is_empty() {
             break;
         }
         put_off.sort_unstable();
         todo = Some(put_off);
+    }
+    // A few jobs that are never answered are left pending; a server that answers none of them is gone.
+    let last_fault = lock(&shared.last_fault).take();
+    if let (false, Some(error)) = (shared.has_answered.load(Ordering::Relaxed), last_fault) {
+        shared.fail(error);
     }
     ledger.sync()?;
     shared.finish()
@@ -243,6 +251,20 @@ struct Shared<'a> {
     reopened: Mutex<HashSet<Key>>,
     /// Requests that were refused, and nobody knows yet why; see [`Shared::refused`].
     refused: Mutex<Vec<Refused>>,
+    /// Held by the one who finds out why.
+    settling: Mutex<()>,
+    /// Whether anything was answered in this run.
+    has_answered: AtomicBool,
+    /// The last fault of a job that stayed without an answer.
+    last_fault: Mutex<Option<Error>>,
+}
+
+/// How far a job got.
+enum End {
+    /// To its end, or to where another round or run goes on.
+    Done,
+    /// It was refused, and nobody else may ask the same until it is known why.
+    Held,
 }
 
 /// A request that the server would not answer.
@@ -287,6 +309,9 @@ impl<'a> Shared<'a> {
             unanswered_in_a_row: AtomicU32::new(0),
             reopened: Mutex::default(),
             refused: Mutex::default(),
+            settling: Mutex::default(),
+            has_answered: AtomicBool::new(false),
+            last_fault: Mutex::default(),
         }
     }
 
@@ -328,31 +353,41 @@ impl<'a> Shared<'a> {
     fn work(&self, job: usize) -> Result<(), Error> {
         let key = self.jobs.key(job);
         lock(&self.keys).push((job, key));
+        if let Some(failed) = self.settled(&key) {
+            return self.reuse(failed);
+        }
         if !lock(&self.busy).insert(key) {
             lock(&self.put_off).push(job);
             return Ok(());
         }
-        // Only the one that is busy with a key looks at its state, so that nobody ends it in between.
-        let result = self.go_on(job, key);
-        let is_refused = lock(&self.refused).iter().any(|refused| refused.key == key);
-        if !is_refused {
+        // Only the one that is busy with a key changes its state. A refused job stays busy until it is settled.
+        let end = self.go_on(job, key);
+        if !matches!(end, Ok(End::Held)) {
             lock(&self.busy).remove(&key);
         }
-        result
+        end.map(|_| ())
     }
 
-    fn go_on(&self, job: usize, key: Key) -> Result<(), Error> {
-        match self.ledger.state(&key) {
-            Some(State::Accepted) => return self.reuse(false),
-            Some(State::Failed) => {
-                let again = self.options.retry_failed && lock(&self.reopened).insert(key);
-                if !again {
-                    return self.reuse(true);
-                }
-                self.ledger
-                    .append(&Record::new(key, 0, key, Ruling::Reopened), None)?;
-            }
-            _ => {}
+    /// Whether a job has come to an end that stands, and whether it failed.
+    fn settled(&self, key: &Key) -> Option<bool> {
+        // In this order: a job is reopened first and counted as such afterwards.
+        let was_reopened = lock(&self.reopened).contains(key);
+        match self.ledger.state(key) {
+            Some(State::Accepted) => Some(false),
+            Some(State::Failed) if !self.options.retry_failed || was_reopened => Some(true),
+            _ => None,
+        }
+    }
+
+    fn go_on(&self, job: usize, key: Key) -> Result<End, Error> {
+        if let Some(failed) = self.settled(&key) {
+            self.reuse(failed)?;
+            return Ok(End::Done);
+        }
+        if self.ledger.state(&key) == Some(State::Failed) {
+            self.ledger
+                .append(&Record::new(key, 0, key, Ruling::Reopened), None)?;
+            lock(&self.reopened).insert(key);
         }
         self.ask(job, key, self.jobs.request(job))
     }
@@ -365,7 +400,7 @@ impl<'a> Shared<'a> {
         Ok(())
     }
 
-    fn ask(&self, job: usize, key: Key, mut request: ChatRequest) -> Result<(), Error> {
+    fn ask(&self, job: usize, key: Key, mut request: ChatRequest) -> Result<End, Error> {
         let mut answers = self.ledger.answers(&key)?;
         if !answers.is_empty() {
             match self.jobs.verdict(job, &answers) {
@@ -373,7 +408,7 @@ impl<'a> Shared<'a> {
                 ended => {
                     let record = Record::new(key, answers.len() as u32, key, Ruling::Accepted);
                     self.rule(record, &request, &ended)?;
-                    return Ok(());
+                    return Ok(End::Done);
                 }
             }
         }
@@ -386,15 +421,21 @@ impl<'a> Shared<'a> {
             record.elapsed_ms = start.elapsed().as_millis() as u64;
             record.faults = faults;
             match sent {
-                Sent::Nothing if self.stopped() => return Ok(()),
-                Sent::Nothing => return self.unanswered(job, &request, record),
-                Sent::Refused(error) => return self.refused(key, request, record, error),
+                Sent::Nothing if self.stopped() => return Ok(End::Done),
+                Sent::Nothing => {
+                    self.unanswered(job, &request, record)?;
+                    return Ok(End::Done);
+                }
+                Sent::Refused(error) => {
+                    self.refused(key, request, record, error)?;
+                    return Ok(End::Held);
+                }
                 Sent::Answer(answer) => {
                     record.answer = Some(answer.clone());
                     answers.push(answer);
                     let verdict = self.jobs.verdict(job, &answers);
                     if !self.rule(record, &request, &verdict)? {
-                        return Ok(());
+                        return Ok(End::Done);
                     }
                     if let Verdict::Again { request: next, .. } = verdict {
                         request = next;
@@ -402,7 +443,7 @@ impl<'a> Shared<'a> {
                 }
             }
         }
-        Ok(())
+        Ok(End::Done)
     }
 
     /// Puts a verdict on record; `true` if the job goes on.
@@ -432,13 +473,15 @@ impl<'a> Shared<'a> {
         self.ledger.append(&record, Some(request))?;
         lock(&self.put_off).push(job);
         let in_a_row = self.unanswered_in_a_row.fetch_add(1, Ordering::Relaxed) + 1;
-        if in_a_row as usize >= self.options.in_flight.max(4) {
-            return Err(Error::Exhausted {
-                url: "the server".to_owned(),
-                attempts: record.faults.len() as u32,
-                last: record.faults.last().cloned().unwrap_or_default(),
-            });
+        let error = Error::Exhausted {
+            url: "the server".to_owned(),
+            attempts: record.faults.len() as u32,
+            last: record.faults.last().cloned().unwrap_or_default(),
+        };
+        if in_a_row as usize >= self.options.in_flight.clamp(4, MOST_IN_FLIGHT) {
+            return Err(error);
         }
+        *lock(&self.last_fault) = Some(error);
         Ok(())
     }
 
@@ -451,48 +494,57 @@ impl<'a> Shared<'a> {
         record: Record,
         error: Error,
     ) -> Result<(), Error> {
-        let mut refused = lock(&self.refused);
-        refused.push(Refused {
+        lock(&self.refused).push(Refused {
             key,
             request,
             record,
             error,
         });
+        // While one finds out, the others wait instead of gathering more refusals.
+        let _settling = lock(&self.settling);
         let most = match self.ledger.totals().answers {
             0 => REFUSALS,
             _ => MANY_REFUSALS,
         };
-        let many = refused.len() >= most;
-        drop(refused);
-        if many { self.settle_refused() } else { Ok(()) }
+        if lock(&self.refused).len() < most {
+            return Ok(());
+        }
+        self.settle_refused()
     }
 
     /// Finds out why requests were refused, by sending one that was answered before: an answer to it says that the refused
     /// ones have to be given up. Else the server's words end the run, and they are still to be done.
     fn settle_refused(&self) -> Result<(), Error> {
-        let refused = std::mem::take(&mut *lock(&self.refused));
-        let Some(first) = refused.first() else {
+        if self.stopped() {
             return Ok(());
-        };
-        let answered = |(_, key): &&(usize, Key)| {
-            let answers = self.ledger.answers(key);
-            answers.is_ok_and(|answers| !answers.is_empty())
-        };
-        let known = lock(&self.keys).iter().find(answered).map(|(job, _)| *job);
-        let still_answers = known.is_some_and(|job| {
-            let answer = self.backend.attempt(&self.jobs.request(job));
-            !matches!(answer, Err(Fault::Refused(_) | Fault::Permanent(_)))
-        });
-        tracing::debug!(count = refused.len(), error = %first.error, still_answers, "refused");
+        }
+        let mut refused = std::mem::take(&mut *lock(&self.refused));
+        if refused.is_empty() {
+            return Ok(());
+        }
+        if !self.still_answers()? {
+            return Err(refused.swap_remove(0).error);
+        }
         for one in refused {
-            if !still_answers {
-                return Err(one.error);
-            }
             let reason = one.error.to_string();
             self.rule(one.record, &one.request, &Verdict::Failed { reason })?;
             lock(&self.busy).remove(&one.key);
         }
         Ok(())
+    }
+
+    /// Asks what was answered before once more.
+    fn still_answers(&self) -> Result<bool, Error> {
+        let answered = |(_, key): &&(usize, Key)| {
+            let answers = self.ledger.answers(key);
+            answers.is_ok_and(|answers| !answers.is_empty())
+        };
+        let known = lock(&self.keys).iter().find(answered).map(|(job, _)| *job);
+        let Some(job) = known else {
+            return Ok(false);
+        };
+        let sent = self.send(&self.jobs.request(job), &mut Vec::new())?;
+        Ok(matches!(sent, Sent::Answer(_)))
     }
 
     /// Sends a request until it is answered or the tries are used up. Being asked to wait (`Retry-After`) is no failure
@@ -562,6 +614,7 @@ impl<'a> Shared<'a> {
 
     fn answered(&self, answer: &ChatAnswer, reserved: u64) {
         self.unanswered_in_a_row.store(0, Ordering::Relaxed);
+        self.has_answered.store(true, Ordering::Relaxed);
         let usage = &answer.usage;
         let used = usage.prompt_tokens.saturating_add(usage.completion_tokens);
         // A server may say anything; a wrong number must not stop the clock.

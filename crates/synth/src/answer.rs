@@ -100,8 +100,17 @@ fn named(sentence: &str, language: Language, names: &[String]) -> Option<Draft> 
             && !name.iter().any(|c| c.is_lowercase() || c.is_whitespace());
         let exact = name.len() <= MAX_EXACT_CHARS || is_acronym;
         let same = |(a, b): (&char, &char)| a == b || !exact && folded(*a) == folded(*b);
-        let word = |at: usize| text.get(at).is_some_and(|c| c.is_alphanumeric());
-        let whole = |at: usize| (at == 0 || !word(at - 1)) && !word(at + name.len());
+        let is = |at: Option<usize>, what: fn(char) -> bool| {
+            at.and_then(|at| text.get(at)).is_some_and(|&c| what(c))
+        };
+        // "Non-Hodgkin lymphoma" is no Hodgkin lymphoma.
+        let goes_on = |near: Option<usize>, far: Option<usize>| {
+            is(near, char::is_alphanumeric) || is(near, is_hyphen) && is(far, char::is_alphanumeric)
+        };
+        let whole = |at: usize| {
+            let end = at + name.len();
+            !goes_on(at.checked_sub(1), at.checked_sub(2)) && !goes_on(Some(end), Some(end + 1))
+        };
         let at = text
             .windows(name.len())
             .enumerate()
@@ -125,10 +134,15 @@ fn named(sentence: &str, language: Language, names: &[String]) -> Option<Draft> 
     })
 }
 
+fn is_hyphen(c: char) -> bool {
+    matches!(c, '-' | '\u{2010}' | '\u{2011}')
+}
+
 /// A character as [`named`] compares it. One for one, so that places stay places.
 fn folded(c: char) -> char {
     match c {
-        '-' | '\u{2010}' | '\u{2011}' | '\u{a0}' => ' ',
+        '\u{a0}' => ' ',
+        c if is_hyphen(c) => ' ',
         c => c.to_lowercase().next().unwrap_or(c),
     }
 }
@@ -287,6 +301,8 @@ mod tests {
             "The tongue-tied child.",
             "It was als ob.",
             "A leopard bit him.",
+            "An ALS-like picture.",
+            "Non-LEOPARD cases.",
             "[other] in tongue tie].",
             "Nothing.",
             "",

@@ -13,7 +13,7 @@ use syncabel_llm::{Key, Ledger, Outcome};
 
 use crate::Error;
 use crate::generator::{Batch, Failure, Generator};
-use crate::openai::{OpenAi, drafts};
+use crate::openai::{OpenAi, accepted};
 use crate::run::{FailedConcept, Place};
 
 const TASKS: &str = "tasks.jsonl";
@@ -105,34 +105,40 @@ impl Export {
         outcome: Outcome,
         sink: &mut dyn FnMut(Document) -> Result<(), Error>,
     ) -> Result<(), Error> {
-        match outcome {
-            Outcome::Pending => self.pending += 1,
-            Outcome::Failed { reason, answers } => self.failed.push(FailedConcept {
-                code: task.code,
-                group: task.group,
-                failure: Failure {
-                    reason,
-                    last_answer: answers.into_iter().last().map(|answer| answer.text),
-                },
+        let drafts = match outcome {
+            Outcome::Pending => {
+                self.pending += 1;
+                return Ok(());
+            }
+            Outcome::Failed { reason, answers } => Err(Failure {
+                reason,
+                last_answer: answers.into_iter().last().map(|answer| answer.text),
             }),
-            Outcome::Accepted(answers) => {
+            Outcome::Accepted(answers) => accepted(
+                &answers,
+                head.language,
+                &task.names,
+                head.sentences_per_concept,
+            ),
+        };
+        match drafts {
+            Ok(drafts) => {
                 let place = Place {
                     generator: &head.generator,
                     code: &task.code,
                     group: &task.group,
                     several_groups: task.several_groups,
                 };
-                let drafts = drafts(
-                    &answers,
-                    head.language,
-                    &task.names,
-                    head.sentences_per_concept,
-                );
                 for (number, draft) in (1..).zip(drafts) {
                     self.sentences += 1;
                     sink(place.document(number, draft)?)?;
                 }
             }
+            Err(failure) => self.failed.push(FailedConcept {
+                code: task.code,
+                group: task.group,
+                failure,
+            }),
         }
         Ok(())
     }

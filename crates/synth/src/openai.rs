@@ -139,28 +139,6 @@ impl<'a> OpenAi<'a> {
         findable(names.map(|name| name.text))
     }
 
-    /// The sentences of a task that was accepted. A ledger may have accepted under other rules (`find_names`) what does not
-    /// count now.
-    fn accepted(
-        &self,
-        batch: &Batch<'_>,
-        task: &Task,
-        answers: &[ChatAnswer],
-    ) -> Result<Vec<Draft>, Failure> {
-        let drafts = self.drafts(batch, task, answers);
-        if drafts.len() >= batch.sentences_per_concept {
-            return Ok(drafts);
-        }
-        Err(Failure {
-            reason: format!(
-                "{} of {} sentences in answers that were accepted under other settings",
-                drafts.len(),
-                batch.sentences_per_concept
-            ),
-            last_answer: answers.last().map(|answer| answer.text.clone()),
-        })
-    }
-
     /// What counts in the answers for a task so far.
     fn drafts(&self, batch: &Batch<'_>, task: &Task, answers: &[ChatAnswer]) -> Vec<Draft> {
         drafts(
@@ -205,7 +183,12 @@ impl Generator for OpenAi<'_> {
         }
         for task in 0..batch.tasks.len() {
             let answer = match finished.outcome(&ledger, task)? {
-                Outcome::Accepted(answers) => self.accepted(batch, &batch.tasks[task], &answers),
+                Outcome::Accepted(answers) => accepted(
+                    &answers,
+                    self.prompts.language(),
+                    &self.findable(batch, &batch.tasks[task]),
+                    batch.sentences_per_concept,
+                ),
                 Outcome::Failed { reason, answers } => Err(Failure {
                     reason,
                     last_answer: answers.into_iter().last().map(|answer| answer.text),
@@ -218,8 +201,29 @@ impl Generator for OpenAi<'_> {
     }
 }
 
+/// The sentences of a concept that was accepted. A ledger may have accepted under other rules (`find_names`, fewer sentences) what
+/// does not do now.
+pub(crate) fn accepted(
+    answers: &[ChatAnswer],
+    language: Language,
+    names: &[String],
+    wanted: usize,
+) -> Result<Vec<Draft>, Failure> {
+    let drafts = drafts(answers, language, names, wanted);
+    if drafts.len() >= wanted {
+        return Ok(drafts);
+    }
+    Err(Failure {
+        reason: format!(
+            "{} of {wanted} sentences in answers that were accepted under other settings",
+            drafts.len()
+        ),
+        last_answer: answers.last().map(|answer| answer.text.clone()),
+    })
+}
+
 /// What counts in the answers so far, at most as many as are wanted.
-pub(crate) fn drafts(
+fn drafts(
     answers: &[ChatAnswer],
     language: Language,
     names: &[String],
@@ -257,6 +261,8 @@ impl Concepts<'_, '_> {
         let rehearse = |job: usize| {
             let key = self.ask(job, &[], 0)?.key();
             match ledger.state(&key) {
+                // The first one stands for all.
+                _ if job == 0 => {}
                 Some(State::Accepted) => return Ok(key),
                 Some(State::Failed) if !again => return Ok(key),
                 _ => {}

@@ -212,6 +212,9 @@ fn names_are_found_where_brackets_are_forgotten_and_exported_alike() {
     let (_, report) = generate(&forgetful, &kb, &contexts(&kb), dir.path(), 1).unwrap();
     let reason = &report.failed[0].failure.reason;
     assert!(reason.contains("under other settings"), "{reason}");
+    let none = &mut |_| panic!("the export says the same");
+    let exported = syncabel_synth::export(dir.path(), none).unwrap();
+    assert_eq!(exported.failed, report.failed);
 }
 
 fn many(count: usize) -> Kb {

@@ -172,6 +172,11 @@ pub(super) fn run(args: Args) -> Result<()> {
         // What was read before an error is linked and kept.
         let mut items = Vec::new();
         for item in mentions.by_ref().take(window) {
+            // Of a pipe nothing was known before.
+            let item = item.and_then(|item| {
+                source::check_groups(&kb, &item.mention)?;
+                Ok(item)
+            });
             match item {
                 Ok(item) => items.push(item),
                 Err(error) => {

@@ -95,7 +95,7 @@ impl Sink {
             }
             done += 1;
         }
-        // Nothing is cut off a file that turns out to be another one.
+        // A file that turns out to be another one keeps what looked like a torn line.
         if let Some((mut file, bytes)) = torn {
             file.set_len(bytes)?;
             file.seek(SeekFrom::End(0))?;

@@ -142,7 +142,7 @@ impl Input {
 }
 
 /// Whether the KB has the groups of a mention, before hours of others are linked.
-fn check_groups(kb: &Kb, mention: &MarkedMention) -> Result<()> {
+pub(super) fn check_groups(kb: &Kb, mention: &MarkedMention) -> Result<()> {
     let Some(group) = mention.groups().find(|group| kb.group_id(group).is_none()) else {
         return Ok(());
     };
