@@ -77,3 +77,4 @@ pub use format::{
 };
 pub use repairs::CodeRepairs;
 pub use stream::{Documents, Gate};
+pub use text::CharIndex;

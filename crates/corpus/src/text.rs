@@ -6,14 +6,16 @@ use crate::document::SpanChars;
 ///
 /// Built in one pass; costs nothing for ASCII text and four bytes a character otherwise. Character to byte is O(1),
 /// byte to character O(log n).
-pub(crate) struct CharIndex<'t> {
+#[derive(Debug, Clone)]
+pub struct CharIndex<'t> {
     text: &'t str,
     /// Byte offset of every character and, last, the length; `None` if characters are bytes.
     bytes_of_chars: Option<Vec<u32>>,
 }
 
 impl<'t> CharIndex<'t> {
-    pub(crate) fn new(text: &'t str) -> Self {
+    /// Indexes a text.
+    pub fn new(text: &'t str) -> Self {
         let bytes_of_chars = (!text.is_ascii()).then(|| {
             let mut offsets: Vec<u32> = text.char_indices().map(|(byte, _)| byte as u32).collect();
             offsets.push(text.len() as u32);
@@ -26,14 +28,14 @@ impl<'t> CharIndex<'t> {
     }
 
     /// Length of the text in characters.
-    pub(crate) fn len_chars(&self) -> usize {
+    pub fn len_chars(&self) -> usize {
         self.bytes_of_chars
             .as_ref()
             .map_or(self.text.len(), |b| b.len() - 1)
     }
 
     /// Byte offset of a character offset, which may be the length.
-    pub(crate) fn byte(&self, char: u32) -> Option<usize> {
+    pub fn byte(&self, char: u32) -> Option<usize> {
         match &self.bytes_of_chars {
             None => ((char as usize) <= self.text.len()).then_some(char as usize),
             Some(bytes) => bytes.get(char as usize).map(|&b| b as usize),
@@ -41,7 +43,7 @@ impl<'t> CharIndex<'t> {
     }
 
     /// Character offset of a byte offset that lies on a character border.
-    pub(crate) fn char(&self, byte: usize) -> u32 {
+    pub fn char(&self, byte: usize) -> u32 {
         match &self.bytes_of_chars {
             None => byte as u32,
             Some(bytes) => bytes.partition_point(|&b| (b as usize) < byte) as u32,
@@ -49,7 +51,7 @@ impl<'t> CharIndex<'t> {
     }
 
     /// The text under a span; `None` if it leaves the text or runs backwards.
-    pub(crate) fn slice(&self, span: SpanChars) -> Option<&'t str> {
+    pub fn slice(&self, span: SpanChars) -> Option<&'t str> {
         self.text.get(self.byte(span.start)?..self.byte(span.end)?)
     }
 }

@@ -1,8 +1,9 @@
 //! Requests, answers, and the trait behind which a model sits.
 
+use std::borrow::Cow;
 use std::time::Duration;
 
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Serialize, Serializer};
 
 use crate::sampling::Extra;
 use crate::{Error, Key, Sampling};
@@ -87,8 +88,8 @@ impl Message {
 }
 
 /// A request for one answer. Serialised, it is the body that an OpenAI-compatible server expects.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-#[serde(from = "Body", into = "Body")]
+#[derive(Debug, Clone, PartialEq, Deserialize)]
+#[serde(from = "Body<'static>")]
 pub struct ChatRequest {
     /// Name of the model, as the server calls it.
     pub model: String,
@@ -100,9 +101,16 @@ pub struct ChatRequest {
 
 /// The body of a request: all fields on one level.
 #[derive(Serialize, Deserialize)]
-struct Body {
-    model: String,
-    messages: Vec<Message>,
+struct Body<'a> {
+    model: Cow<'a, str>,
+    messages: Cow<'a, [Message]>,
+    #[serde(flatten)]
+    drawing: Drawing<'a>,
+}
+
+/// What stands in a body behind the messages.
+#[derive(Serialize, Deserialize)]
+struct Drawing<'a> {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     temperature: Option<f64>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -111,40 +119,49 @@ struct Body {
     max_tokens: Option<u32>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     seed: Option<u64>,
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    stop: Vec<String>,
+    #[serde(default, skip_serializing_if = "<[String]>::is_empty")]
+    stop: Cow<'a, [String]>,
     #[serde(flatten)]
-    extra: Extra,
+    extra: Cow<'a, Extra>,
 }
 
-impl From<ChatRequest> for Body {
-    fn from(request: ChatRequest) -> Self {
-        let sampling = request.sampling;
-        Body {
-            model: request.model,
-            messages: request.messages,
+impl<'a> From<&'a Sampling> for Drawing<'a> {
+    fn from(sampling: &'a Sampling) -> Self {
+        Drawing {
             temperature: sampling.temperature,
             top_p: sampling.top_p,
             max_tokens: sampling.max_new_tokens,
             seed: sampling.seed,
-            stop: sampling.stop,
-            extra: sampling.extra,
+            stop: Cow::Borrowed(&sampling.stop),
+            extra: Cow::Borrowed(&sampling.extra),
         }
     }
 }
 
-impl From<Body> for ChatRequest {
-    fn from(body: Body) -> Self {
+impl Serialize for ChatRequest {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let body = Body {
+            model: Cow::Borrowed(&self.model),
+            messages: Cow::Borrowed(&self.messages),
+            drawing: Drawing::from(&self.sampling),
+        };
+        body.serialize(serializer)
+    }
+}
+
+impl From<Body<'_>> for ChatRequest {
+    fn from(body: Body<'_>) -> Self {
+        let drawing = body.drawing;
         ChatRequest {
-            model: body.model,
-            messages: body.messages,
+            model: body.model.into_owned(),
+            messages: body.messages.into_owned(),
             sampling: Sampling {
-                temperature: body.temperature,
-                top_p: body.top_p,
-                max_new_tokens: body.max_tokens,
-                seed: body.seed,
-                stop: body.stop,
-                extra: body.extra,
+                temperature: drawing.temperature,
+                top_p: drawing.top_p,
+                max_new_tokens: drawing.max_tokens,
+                seed: drawing.seed,
+                stop: drawing.stop.into_owned(),
+                extra: drawing.extra.into_owned(),
             },
         }
     }
@@ -154,9 +171,65 @@ impl ChatRequest {
     /// Name of this request for ledgers and caches: a BLAKE3 hash of everything that decides the answer (model,
     /// messages, sampling parameters).
     pub fn key(&self) -> Key {
-        let body = serde_json::to_vec(self).expect("strings and numbers always serialise");
-        Key::of(&body)
+        Key::of(&to_json(self))
     }
+}
+
+/// Makes the keys of many requests that begin alike: of what they share (model and first message, the task that every concept is
+/// asked with) text and hash are taken once.
+#[derive(Debug, Clone)]
+pub struct Keys {
+    model: String,
+    first: Message,
+    /// What a body says as far as the first message.
+    begun: blake3::Hasher,
+}
+
+impl Keys {
+    /// For requests to a model whose first message is this one.
+    pub fn new(model: &str, first: &Message) -> Self {
+        let mut begun = br#"{"model":"#.to_vec();
+        begun.extend(to_json(model));
+        begun.extend(br#","messages":["#);
+        begun.extend(to_json(first));
+        let mut hasher = blake3::Hasher::new();
+        hasher.update(&begun);
+        Keys {
+            model: model.to_owned(),
+            first: first.clone(),
+            begun: hasher,
+        }
+    }
+
+    /// [`ChatRequest::key`], whatever the request.
+    pub fn key(&self, request: &ChatRequest) -> Key {
+        let more = match request.messages.split_first() {
+            Some((first, more)) if *first == self.first && request.model == self.model => more,
+            _ => return request.key(),
+        };
+        let mut rest = Vec::with_capacity(4096);
+        for message in more {
+            rest.push(b',');
+            serde_json::to_writer(&mut rest, message).expect(SERIALISES);
+        }
+        rest.push(b']');
+        let at = rest.len();
+        serde_json::to_writer(&mut rest, &Drawing::from(&request.sampling)).expect(SERIALISES);
+        // The fields of an object of their own go on in the body's.
+        match rest[at + 1] {
+            b'}' => {
+                rest.remove(at);
+            }
+            _ => rest[at] = b',',
+        }
+        Key::finish(self.begun.clone().update(&rest))
+    }
+}
+
+const SERIALISES: &str = "strings and numbers always serialise";
+
+fn to_json<T: Serialize + ?Sized>(value: &T) -> Vec<u8> {
+    serde_json::to_vec(value).expect(SERIALISES)
 }
 
 /// A model's answer.
@@ -242,5 +315,44 @@ mod tests {
         assert_eq!(request(Some(1)).key(), request(Some(1)).key());
         assert_ne!(request(Some(1)).key(), request(Some(2)).key());
         assert_eq!(request(None).key().to_string().len(), 64);
+    }
+
+    #[test]
+    fn keys_made_in_bulk_are_those_of_the_requests() {
+        let first = Message::new(Role::System, "Write \"sentences\".\n\u{1}");
+        let keys = Keys::new("m", &first);
+        let mut nothing_else = request(Some(1));
+        nothing_else.sampling = Sampling {
+            temperature: None,
+            top_p: None,
+            max_new_tokens: None,
+            ..Sampling::default()
+        };
+        let mut more = request(Some(1));
+        more.sampling.stop = vec!["\n".to_owned()];
+        more.sampling.extra = ["top_k=0".parse::<Extra>().unwrap()].into_iter().collect();
+        for mut request in [request(None), request(Some(2)), nothing_else, more] {
+            // One that begins otherwise, ...
+            assert_eq!(keys.key(&request), request.key());
+            // ... one that begins so and goes on, ...
+            request.messages[0] = first.clone();
+            assert_eq!(keys.key(&request), request.key());
+            // ... one that ends there, one without any, one for another model.
+            request.messages.truncate(1);
+            assert_eq!(keys.key(&request), request.key());
+            request.model = "other".to_owned();
+            assert_eq!(keys.key(&request), request.key());
+            request.messages.clear();
+            assert_eq!(keys.key(&request), request.key());
+        }
+    }
+
+    #[test]
+    fn keys_stay_what_they_were() {
+        // A ledger that was paid for is found again by its keys.
+        assert_eq!(
+            request(Some(1)).key().to_string(),
+            "906154f57865b834441f54109d5d1e4b2b1a827e876c9e18ae044c603a0d77d0"
+        );
     }
 }

@@ -44,7 +44,7 @@ mod run;
 mod sampling;
 mod secret;
 
-pub use chat::{ChatAnswer, ChatBackend, ChatRequest, Fault, Message, Role, Usage};
+pub use chat::{ChatAnswer, ChatBackend, ChatRequest, Fault, Keys, Message, Role, Usage};
 pub use error::Error;
 pub use ledger::{Key, Ledger, Outcome, Record, Ruling, State, Totals};
 pub use limits::Limits;

@@ -2,7 +2,7 @@
 
 use std::cmp::Reverse;
 
-use syncabel_corpus::{Language, SpanChars};
+use syncabel_corpus::{CharIndex, Language, SpanChars};
 
 use crate::generator::{Draft, DraftMention};
 
@@ -165,22 +165,20 @@ fn after_marker(line: &str, language: Language) -> Option<&str> {
 
 /// Blanks inside the brackets move out; a mention of blanks alone is none. Controls and line breaks become blanks.
 fn tidy(mut draft: Draft) -> Option<Draft> {
-    let chars: Vec<char> = draft
-        .text
-        .chars()
-        .map(|c| if c.is_control() { ' ' } else { c })
-        .collect();
+    if draft.text.contains(char::is_control) {
+        let blank = |c: char| if c.is_control() { ' ' } else { c };
+        draft.text = draft.text.chars().map(blank).collect();
+    }
+    let index = CharIndex::new(&draft.text);
     for mention in &mut draft.mentions {
         let span = &mut mention.span;
-        while span.start < span.end && chars[span.start as usize].is_whitespace() {
-            span.start += 1;
-        }
-        while span.end > span.start && chars[span.end as usize - 1].is_whitespace() {
-            span.end -= 1;
-        }
+        let inside = index.slice(*span)?;
+        let blanks = |piece: &str| inside.chars().count() as u32 - piece.chars().count() as u32;
+        let (before, behind) = (blanks(inside.trim_start()), blanks(inside.trim_end()));
+        span.start = (span.start + before).min(span.end);
+        span.end = span.end.saturating_sub(behind).max(span.start);
     }
     draft.mentions.retain(|m| m.span.start < m.span.end);
-    draft.text = chars.into_iter().collect();
     (!draft.mentions.is_empty()).then_some(draft)
 }
 

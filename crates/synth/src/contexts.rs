@@ -33,6 +33,8 @@ pub struct Sentence {
     pub single: bool,
     /// Whether another mention of the sentence has one of these codes.
     pub repeated: bool,
+    /// See [`Sentence::bracketed`]; a generation shows the same sentences thousands of times.
+    bracketed: String,
 }
 
 impl Sentence {
@@ -44,6 +46,12 @@ impl Sentence {
             self.surface,
             kb.group_name(self.group)
         )
+    }
+
+    /// The sentence with its mention in brackets, as a language model is to write it. Brackets of the text itself become parentheses,
+    /// as everywhere else.
+    pub fn bracketed(&self) -> &str {
+        &self.bracketed
     }
 
     /// The text before and after the mention.
@@ -216,7 +224,7 @@ impl TrainSentences {
                 .map(|&c| one_line(c))
                 .collect();
             self.by_group[usize::from(group.0)].push(self.sentences.len() as u32);
-            self.sentences.push(Sentence {
+            let mut sentence = Sentence {
                 document: document.id.clone(),
                 language: document.language,
                 text,
@@ -229,10 +237,22 @@ impl TrainSentences {
                 single: codes.len() == 1,
                 codes,
                 repeated,
-            });
+                bracketed: String::new(),
+            };
+            sentence.bracketed = bracketed(&sentence);
+            self.sentences.push(sentence);
         }
         Ok(())
     }
+}
+
+fn bracketed(sentence: &Sentence) -> String {
+    let plain = |text: &str| text.replace(['[', '{'], "(").replace([']', '}'], ")");
+    let (before, after) = sentence.around();
+    let mention = plain(&sentence.surface);
+    format!("{}[{mention}]{}", plain(before), plain(after))
+        .trim()
+        .to_owned()
 }
 
 fn one_line(c: char) -> char {

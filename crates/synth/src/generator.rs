@@ -105,33 +105,34 @@ impl Draft {
         let mut length_chars = 0u32;
         let mut mentions = Vec::new();
         let mut open: Option<u32> = None;
-        let mut chars = line.trim().chars().peekable();
-        while let Some(c) = chars.next() {
-            match c {
-                '[' if open.is_some() => return None,
-                '[' => open = Some(length_chars),
-                ']' => {
-                    let span = SpanChars {
-                        start: open.take()?,
-                        end: length_chars,
-                    };
-                    if span.end > span.start {
-                        mentions.push(DraftMention {
-                            span,
-                            source_name: None,
-                            operations: Vec::new(),
-                        });
-                    }
-                    if chars.peek() == Some(&'{') {
-                        chars.by_ref().take_while(|&c| c != '}').for_each(drop);
-                    }
+        let mut rest = line.trim();
+        while let Some(at) = rest.find(['[', ']']) {
+            let (piece, bracket) = rest.split_at(at);
+            text.push_str(piece);
+            length_chars += piece.chars().count() as u32;
+            rest = &bracket[1..];
+            if bracket.starts_with('[') {
+                if open.replace(length_chars).is_some() {
+                    return None;
                 }
-                _ => {
-                    text.push(c);
-                    length_chars += 1;
-                }
+                continue;
+            }
+            let span = SpanChars {
+                start: open.take()?,
+                end: length_chars,
+            };
+            if span.end > span.start {
+                mentions.push(DraftMention {
+                    span,
+                    source_name: None,
+                    operations: Vec::new(),
+                });
+            }
+            if rest.starts_with('{') {
+                rest = rest.split_once('}').map_or("", |(_, behind)| behind);
             }
         }
+        text.push_str(rest);
         (open.is_none() && !mentions.is_empty()).then_some(Draft {
             text,
             language,

@@ -8,6 +8,7 @@
 //! # Cost
 //! The server's; memory holds no text. What requests and answers cost here: bench `synthesis`.
 
+use std::ops::Range;
 use std::path::PathBuf;
 use std::sync::Mutex;
 
@@ -15,8 +16,8 @@ use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
 use syncabel_corpus::Language;
 use syncabel_llm::{
-    ChatAnswer, ChatBackend, ChatRequest, Jobs, Key, Ledger, Message, Outcome, Progress,
-    RunOptions, Sampling, State, Verdict, run,
+    ChatAnswer, ChatBackend, ChatRequest, Jobs, Key, Keys, Ledger, Message, Outcome, Progress,
+    Role, RunOptions, Sampling, State, Verdict, run,
 };
 
 use crate::answer::{findable, sentences};
@@ -71,6 +72,9 @@ impl ModelOptions {
         }
     }
 }
+
+/// Concepts whose answers are read side by side before they are handed on.
+const READ_AT_ONCE: usize = 1024;
 
 /// Called about ten times a second while requests are made; `false` ends the generation, which can go on later.
 pub type Watch<'a> = dyn FnMut(&Progress) -> bool + Send + 'a;
@@ -149,6 +153,28 @@ impl<'a> OpenAi<'a> {
         )
     }
 
+    /// What a task that came to its end came to.
+    fn outcome(
+        &self,
+        batch: &Batch<'_>,
+        task: usize,
+        outcome: Outcome,
+    ) -> Result<Vec<Draft>, Failure> {
+        match outcome {
+            Outcome::Accepted(answers) => accepted(
+                &answers,
+                self.prompts.language(),
+                &self.findable(batch, &batch.tasks[task]),
+                batch.sentences_per_concept,
+            ),
+            Outcome::Failed { reason, answers } => Err(Failure {
+                reason,
+                last_answer: answers.into_iter().last().map(|answer| answer.text),
+            }),
+            Outcome::Pending => unreachable!("nothing is pending"),
+        }
+    }
+
     fn stopped(&self, reason: impl ToString) -> Error {
         Error::Stopped {
             generator: self.name().to_owned(),
@@ -181,21 +207,27 @@ impl Generator for OpenAi<'_> {
                 batch.tasks.len()
             )));
         }
-        for task in 0..batch.tasks.len() {
-            let answer = match finished.outcome(&ledger, task)? {
-                Outcome::Accepted(answers) => accepted(
-                    &answers,
-                    self.prompts.language(),
-                    &self.findable(batch, &batch.tasks[task]),
-                    batch.sentences_per_concept,
-                ),
-                Outcome::Failed { reason, answers } => Err(Failure {
-                    reason,
-                    last_answer: answers.into_iter().last().map(|answer| answer.text),
-                }),
-                Outcome::Pending => unreachable!("nothing is pending"),
-            };
-            deliver(task, answer);
+        // While the answers of some concepts are handed on, in order, those of the next are read.
+        let read = |tasks: Range<usize>| -> Result<Vec<_>, Error> {
+            tasks
+                .into_par_iter()
+                .map(|task| Ok(self.outcome(batch, task, finished.outcome(&ledger, task)?)))
+                .collect()
+        };
+        let piece = |start: usize| start..(start + READ_AT_ONCE).min(batch.tasks.len());
+        let mut here = read(piece(0))?;
+        for start in (0..batch.tasks.len()).step_by(READ_AT_ONCE) {
+            let mut next = Ok(Vec::new());
+            rayon::in_place_scope(|scope| {
+                let next = &mut next;
+                if start + READ_AT_ONCE < batch.tasks.len() {
+                    scope.spawn(|_| *next = read(piece(start + READ_AT_ONCE)));
+                }
+                for (task, answer) in piece(start).zip(here.drain(..)) {
+                    deliver(task, answer);
+                }
+            });
+            here = next?;
         }
         Ok(())
     }
@@ -258,8 +290,10 @@ impl Concepts<'_, '_> {
         let wanted = self.batch.sentences_per_concept;
         let kept = vec!["kept".to_owned(); wanted];
         let again = self.generator.run.retry_failed;
+        let task = Message::new(Role::System, self.generator.prompts.system());
+        let keys = Keys::new(&self.generator.model.model, &task);
         let rehearse = |job: usize| {
-            let key = self.ask(job, &[], 0)?.key();
+            let key = keys.key(&self.ask(job, &[], 0)?);
             match ledger.state(&key) {
                 // The first one stands for all.
                 _ if job == 0 => {}

@@ -99,7 +99,7 @@ struct SystemFields<'a> {
 #[derive(Serialize)]
 struct UserFields<'a> {
     concept: ConceptFields<'a>,
-    examples: Vec<String>,
+    examples: Vec<&'a str>,
     kept: &'a [String],
     count: usize,
     min_words: usize,
@@ -227,7 +227,7 @@ impl Prompts {
             group: sentence.group,
         };
         let fields = self.fields(self.concept(kb, &task), Vec::new(), 1, &[]);
-        let answer = format!("{} {}", marker(self.language), bracketed(sentence));
+        let answer = format!("{} {}", marker(self.language), sentence.bracketed());
         Ok(Some([
             Message::new(Role::User, self.render(USER, &fields)?),
             Message::new(Role::Assistant, answer),
@@ -251,7 +251,7 @@ impl Prompts {
             self.options.examples
         };
         let examples = batch.examples(task, listed);
-        let examples = examples.into_iter().map(bracketed).collect();
+        let examples = examples.into_iter().map(Sentence::bracketed).collect();
         let concept = self.concept(batch.kb, task);
         self.render(USER, &self.fields(concept, examples, count, kept))
     }
@@ -259,7 +259,7 @@ impl Prompts {
     fn fields<'a>(
         &self,
         concept: ConceptFields<'a>,
-        examples: Vec<String>,
+        examples: Vec<&'a str>,
         count: usize,
         kept: &'a [String],
     ) -> UserFields<'a> {
@@ -301,7 +301,7 @@ impl Prompts {
         self.render(USER, &self.fields(concept(vec![]), vec![], 1, &[]))?;
         self.render(
             USER,
-            &self.fields(concept(vec!["one"]), one.to_vec(), 2, &one),
+            &self.fields(concept(vec!["one"]), vec!["one"], 2, &one),
         )?;
         Ok(())
     }
@@ -316,16 +316,6 @@ impl Prompts {
         text.map(|text| text.trim().to_owned())
             .map_err(|error| template_error(&name, &error))
     }
-}
-
-/// The sentence with its mention in brackets. Brackets of the text itself become parentheses, as everywhere else.
-fn bracketed(sentence: &Sentence) -> String {
-    let plain = |text: &str| text.replace(['[', '{'], "(").replace([']', '}'], ")");
-    let (before, after) = sentence.around();
-    let mention = plain(&sentence.surface);
-    format!("{}[{mention}]{}", plain(before), plain(after))
-        .trim()
-        .to_owned()
 }
 
 fn built_in(language: Language) -> (&'static str, &'static str) {

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::fmt;
 
 use serde::{Deserialize, Serialize};
-use syncabel_corpus::{Corpus, Document, Gold, Mention, Origin};
+use syncabel_corpus::{CharIndex, Corpus, Document, Gold, Mention, Origin};
 use syncabel_kb::{ConceptId, GroupId, Kb};
 
 use crate::contexts::{ContextCounts, TrainSentences};
@@ -83,16 +83,14 @@ pub struct Distance {
 impl Distance {
     /// Counts one mention of a concept.
     pub(crate) fn add(&mut self, kb: &Kb, concept: ConceptId, group: GroupId, mention: &str) {
+        let names = || kb.names_of(concept, group).map(|name| name.text);
         let folded = mention.to_lowercase();
-        let (mut same, mut same_folded) = (false, false);
-        for name in kb.names_of(concept, group) {
-            same |= name.text == mention;
-            same_folded |= name.text.to_lowercase() == folded;
-        }
-        *(match (same, same_folded) {
-            (true, _) => &mut self.name,
-            (false, true) => &mut self.case_only,
-            (false, false) => &mut self.changed,
+        *(if names().any(|name| name == mention) {
+            &mut self.name
+        } else if names().any(|name| name.to_lowercase() == folded) {
+            &mut self.case_only
+        } else {
+            &mut self.changed
         }) += 1;
     }
 }
@@ -243,24 +241,23 @@ impl Place<'_> {
         } else {
             format!("{generator}:{code}:{number}")
         };
-        let chars: Vec<char> = draft.text.chars().collect();
+        let index = CharIndex::new(&draft.text);
         let mut mentions = Vec::with_capacity(draft.mentions.len());
         for (number, mention) in (1..).zip(draft.mentions) {
             let span = mention.span;
-            if span.start >= span.end || span.end as usize > chars.len() {
+            let Some(covered) = index.slice(span).filter(|covered| !covered.is_empty()) else {
                 return Err(Error::BadDraft {
                     generator: generator.to_owned(),
                     code: code.to_owned(),
                     start: span.start,
                     end: span.end,
-                    length: chars.len(),
+                    length: index.len_chars(),
                 });
-            }
-            let covered = &chars[span.start as usize..span.end as usize];
+            };
             mentions.push(Mention {
                 id: format!("{id}.{number}"),
                 spans: vec![span],
-                text: covered.iter().collect(),
+                text: covered.to_owned(),
                 label: group.to_owned(),
                 gold: Gold::one(code),
             });

@@ -29,14 +29,15 @@ use std::collections::{HashMap, HashSet};
 use std::fs::{File, TryLockError};
 use std::io::Write;
 use std::path::{Path, PathBuf};
-use std::sync::Mutex;
+use std::sync::{Mutex, RwLock, RwLockReadGuard};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
+use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
-use self::record::{Head, Sent};
+use self::record::{Answered, Head, Sent};
 pub use self::record::{Key, Record, Ruling};
-use self::shards::{Place, Reader, Series, each_line};
+use self::shards::{Place, Reader, Series, each_parsed};
 use crate::{ChatAnswer, ChatRequest, Error, Message, Usage};
 
 const FORMAT: &str = "syncabel ledger";
@@ -102,7 +103,7 @@ pub struct Totals {
 #[derive(Debug)]
 pub struct Ledger {
     dir: PathBuf,
-    index: Mutex<Index>,
+    index: RwLock<Index>,
     writer: Option<Mutex<Writer>>,
     reader: Mutex<Reader>,
     /// Holds the lock.
@@ -174,7 +175,7 @@ impl Ledger {
         };
         Ok(Ledger {
             dir: dir.to_owned(),
-            index: Mutex::new(Index::read(dir)?),
+            index: RwLock::new(Index::read(dir)?),
             writer: Some(Mutex::new(writer)),
             reader: Mutex::new(Reader::new(dir, ANSWERS)),
             _lock: Some(lock),
@@ -189,7 +190,7 @@ impl Ledger {
         check_format(&dir.join(ABOUT))?;
         Ok(Ledger {
             dir: dir.to_owned(),
-            index: Mutex::new(Index::read(dir)?),
+            index: RwLock::new(Index::read(dir)?),
             writer: None,
             reader: Mutex::new(Reader::new(dir, ANSWERS)),
             _lock: None,
@@ -228,7 +229,7 @@ impl Ledger {
         let places = self.index().jobs.get(key).map(|job| job.answers.clone());
         let mut answers = Vec::new();
         for place in places.unwrap_or_default() {
-            answers.extend(self.record(place)?.answer);
+            answers.extend(self.line::<Answered>(place)?.answer);
         }
         Ok(answers)
     }
@@ -246,7 +247,7 @@ impl Ledger {
             State::Open => Outcome::Pending,
             State::Accepted => Outcome::Accepted(self.answers(key)?),
             State::Failed => Outcome::Failed {
-                reason: self.record(last)?.reason,
+                reason: self.line::<Record>(last)?.reason,
                 answers: self.answers(key)?,
             },
         })
@@ -276,7 +277,10 @@ impl Ledger {
             writer.sync()?;
         }
         drop(writer);
-        self.index().add(&record.head(), place);
+        self.index
+            .write()
+            .unwrap_or_else(|e| e.into_inner())
+            .add(&record.head(), place);
         Ok(())
     }
 
@@ -296,10 +300,7 @@ impl Ledger {
     /// # Errors
     /// [`Error::LedgerIo`], [`Error::LedgerDamaged`].
     pub fn each_record(&self, mut f: impl FnMut(Record)) -> Result<(), Error> {
-        each_line(&self.dir, ANSWERS, |_, line, path| {
-            f(parse(line, path)?);
-            Ok(())
-        })
+        each_parsed(&self.dir, ANSWERS, parse, |_, record| f(record))
     }
 
     /// Calls `f` for every request on record, in the order written. One that was sent again after an interruption comes
@@ -309,8 +310,11 @@ impl Ledger {
     /// [`Error::LedgerIo`], [`Error::LedgerDamaged`].
     pub fn each_request(&self, mut f: impl FnMut(Key, ChatRequest)) -> Result<(), Error> {
         let mut texts: HashMap<Key, String> = HashMap::new();
-        each_line(&self.dir, REQUESTS, |_, line, path| {
-            match parse::<Sent<'_>>(line, path)? {
+        each_parsed(
+            &self.dir,
+            REQUESTS,
+            parse::<Sent<'static>>,
+            |_, sent| match sent {
                 Sent::Text { text, content } => {
                     texts.insert(text, content.into_owned());
                 }
@@ -336,12 +340,11 @@ impl Ledger {
                         },
                     );
                 }
-            }
-            Ok(())
-        })
+            },
+        )
     }
 
-    fn record(&self, place: Place) -> Result<Record, Error> {
+    fn line<T: DeserializeOwned>(&self, place: Place) -> Result<T, Error> {
         let line = self
             .reader
             .lock()
@@ -350,8 +353,8 @@ impl Ledger {
         parse(&line, &self.dir)
     }
 
-    fn index(&self) -> std::sync::MutexGuard<'_, Index> {
-        self.index.lock().unwrap_or_else(|e| e.into_inner())
+    fn index(&self) -> RwLockReadGuard<'_, Index> {
+        self.index.read().unwrap_or_else(|e| e.into_inner())
     }
 }
 
@@ -429,9 +432,8 @@ const RECENT_MS: u64 = 600_000;
 impl Index {
     fn read(dir: &Path) -> Result<Self, Error> {
         let mut index = Index::default();
-        each_line(dir, ANSWERS, |place, line, path| {
-            index.add(&parse::<Head>(line, path)?, place);
-            Ok(())
+        each_parsed(dir, ANSWERS, parse::<Head>, |place, head| {
+            index.add(&head, place);
         })?;
         Ok(index)
     }
@@ -500,7 +502,7 @@ impl Index {
     }
 }
 
-fn parse<'de, T: Deserialize<'de>>(line: &'de [u8], path: &Path) -> Result<T, Error> {
+fn parse<T: DeserializeOwned>(line: &[u8], path: &Path) -> Result<T, Error> {
     serde_json::from_slice(line).map_err(|error| Error::LedgerFormat {
         path: path.to_owned(),
         reason: format!("a line of another version: {error}"),

@@ -18,6 +18,11 @@ impl Key {
     pub(crate) fn of(bytes: &[u8]) -> Self {
         Key(*blake3::hash(bytes).as_bytes())
     }
+
+    /// The key of what a hasher was fed.
+    pub(crate) fn finish(hasher: &blake3::Hasher) -> Self {
+        Key(*hasher.finalize().as_bytes())
+    }
 }
 
 impl fmt::Display for Key {
@@ -93,6 +98,13 @@ pub struct Record {
     pub elapsed_ms: u64,
     /// When the line was written, in milliseconds since 1970.
     pub at_ms: u64,
+}
+
+/// The one member of a [`Record`] that matters once its job has ended.
+#[derive(Deserialize)]
+pub(super) struct Answered {
+    #[serde(default)]
+    pub answer: Option<ChatAnswer>,
 }
 
 /// The members of a [`Record`] that opening needs; texts are skipped, not copied.

@@ -7,6 +7,8 @@ use std::fs::File;
 use std::io::{BufRead, BufReader, Read, Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
 
+use rayon::prelude::*;
+
 use super::line;
 use crate::Error;
 
@@ -122,11 +124,16 @@ fn whole_bytes(path: &Path) -> Result<u64, Error> {
     Ok(whole)
 }
 
-/// Calls `f` for every whole line of a series, in order. A torn piece at the very end is left out.
-pub(super) fn each_line(
+/// Bytes that are checked and parsed side by side.
+const PIECE_BYTES: usize = 4 << 20;
+
+/// Calls `f` with what `parse` made of every line of a series, in order. Lines are checked and parsed in parallel, a few MiB at a time.
+/// A torn piece at the very end is left out.
+pub(super) fn each_parsed<T: Send>(
     dir: &Path,
     name: &'static str,
-    mut f: impl FnMut(Place, &[u8], &Path) -> Result<(), Error>,
+    parse: impl Fn(&[u8], &Path) -> Result<T, Error> + Sync,
+    mut f: impl FnMut(Place, T),
 ) -> Result<(), Error> {
     for shard in 0.. {
         let path = path_of(dir, name, shard);
@@ -134,24 +141,69 @@ pub(super) fn each_line(
             return Ok(());
         }
         let last = !path_of(dir, name, shard + 1).is_file();
-        let mut number = 0;
+        let mut piece = Piece::default();
         each_line_of(&path, |offset, text, complete| {
-            number += 1;
             if !complete && last {
                 return Ok(());
             }
-            if !complete || !line::is_whole(text) {
-                return Err(corrupt(&path, number));
+            piece.add(shard, offset, text, complete);
+            if piece.text.len() < PIECE_BYTES {
+                return Ok(());
             }
-            let place = Place {
-                shard,
-                offset: offset as u32,
-                bytes: text.len() as u32,
-            };
-            f(place, text, &path)
+            piece.give(&path, &parse, &mut f)
         })?;
+        piece.give(&path, &parse, &mut f)?;
     }
     Ok(())
+}
+
+/// Some lines of one file.
+#[derive(Default)]
+struct Piece {
+    /// Lines given before.
+    before: usize,
+    /// The lines, one behind the other.
+    text: Vec<u8>,
+    /// Where each stands in the file, whether it had a line feed, and where it begins in `text`.
+    lines: Vec<(Place, bool, usize)>,
+}
+
+impl Piece {
+    fn add(&mut self, shard: u32, offset: u64, text: &[u8], complete: bool) {
+        let place = Place {
+            shard,
+            offset: offset as u32,
+            bytes: text.len() as u32,
+        };
+        self.lines.push((place, complete, self.text.len()));
+        self.text.extend_from_slice(text);
+    }
+
+    /// Hands its lines on and is empty.
+    fn give<T: Send>(
+        &mut self,
+        path: &Path,
+        parse: &(impl Fn(&[u8], &Path) -> Result<T, Error> + Sync),
+        f: &mut impl FnMut(Place, T),
+    ) -> Result<(), Error> {
+        let number = self.before + 1;
+        let read = |(at, &(place, complete, start)): (usize, &(Place, bool, usize))| {
+            let text = &self.text[start..start + place.bytes as usize];
+            if !complete || !line::is_whole(text) {
+                return Err(corrupt(path, number + at));
+            }
+            Ok((place, parse(text, path)?))
+        };
+        let parsed: Vec<Result<_, Error>> = self.lines.par_iter().enumerate().map(read).collect();
+        for parsed in parsed {
+            let (place, parsed) = parsed?;
+            f(place, parsed);
+        }
+        self.before += self.lines.len();
+        self.text.clear();
+        self.lines.clear();
+        Ok(())
+    }
 }
 
 /// Calls `f` with offset, bytes (without line feed) and whether there was a line feed.
