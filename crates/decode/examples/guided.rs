@@ -11,7 +11,10 @@
 //!
 //! | key | values (default first) |
 //! | --- | --- |
-//! | `engine` | `f32`, `bf16` (the CPU engine), `burn` (the tensor library) |
+//! | `engine` | `f32`, `bf16` (the CPU engine), `steps` (the tensor library, beams on the host), `device` (beams beside the weights) |
+//! | `device` | for the last two: `auto`, `flex`, `tch`, `cuda`, ... |
+//! | `precision` | for the last two: `f32`, `bf16` |
+//! | `weights` | for the last two: `loaded`, `random` (`MODEL` needs `config.json` and tokenizer only: the shape of a large model) |
 //! | `strategy` | `beam`, `best_first` |
 //! | `scoring` | `full`, `local` |
 //! | `penalty` | exponent of the length; 1 for beam, 0 for best_first |
@@ -26,12 +29,15 @@ use std::io::Write as _;
 use std::path::Path;
 use std::time::Instant;
 
+use burn::tensor::DType;
 use syncabel_decode::{
-    Constraint, Hypothesis, LlamaSteps, NameEntry, Query, Scoring, SearchOptions, Strategy,
-    Tokenizer, Trie, Work, beam_search, search,
+    BatchSearch, Constraint, DeviceBeams, Hypothesis, LlamaSteps, NameEntry, Query, Scoring,
+    SearchOptions, Strategy, Tokenizer, Trie, Work, beam_search, search,
 };
 use syncabel_kb::{ConceptId, Digest, GroupId, NameId};
-use syncabel_model::{ModelSource, Precision, TextTokenizer, device, load, load_cpu};
+use syncabel_model::{
+    Checkpoint, LlamaConfig, ModelSource, Precision, TextTokenizer, device, load, load_cpu,
+};
 
 type Failure = Box<dyn std::error::Error>;
 /// Answers of every query, the work if it was counted, and seconds.
@@ -42,6 +48,9 @@ const GROUP: GroupId = GroupId(0);
 
 struct Settings {
     engine: String,
+    device: String,
+    precision: Precision,
+    random: bool,
     batch: usize,
     limit: usize,
     repeats: usize,
@@ -61,26 +70,31 @@ fn main() -> Result<(), Failure> {
     }
     let source = ModelSource::parse(model);
     let ((found, work, seconds), trie, special) = match settings.engine.as_str() {
-        "burn" => {
-            let checkpoint = load(&source, &device("auto")?)?;
+        "steps" | "device" => {
+            let checkpoint = checkpoint(&source, &settings)?;
             let (trie, queries) = prepare(&checkpoint.tokenizer, &names, &prompts)?;
-            let mut steps = LlamaSteps::new(&checkpoint.model, &checkpoint.config);
             let special = Tokenizer::special(&checkpoint.tokenizer);
+            let (model, config) = (&checkpoint.model, &checkpoint.config);
+            let mut steps = LlamaSteps::new(model, config);
+            let mut beams = match settings.engine.as_str() {
+                "device" => Some(DeviceBeams::new(model, config, &trie)?),
+                _ => None,
+            };
             let run = |queries: &[Query]| {
                 let mut found = Vec::new();
                 for part in queries.chunks(settings.batch) {
                     let guided = Constraint::Guided(&trie);
-                    found.extend(beam_search(
-                        &mut steps,
-                        part,
-                        guided,
-                        special,
-                        &settings.search,
-                    )?);
+                    let options = &settings.search;
+                    found.extend(match &mut beams {
+                        Some(beams) => beams.search(part, special, options)?,
+                        None => beam_search(&mut steps, part, guided, special, options)?,
+                    });
                 }
                 Ok((found, None))
             };
-            (timed(&queries, settings.repeats, run)?, trie, special)
+            let outcome = timed(&queries, settings.repeats, run)?;
+            drop(beams);
+            (outcome, trie, special)
         }
         engine => {
             let precision = if engine == "bf16" {
@@ -132,6 +146,9 @@ fn main() -> Result<(), Failure> {
 fn settings_of(pairs: &[String]) -> Result<Settings, Failure> {
     let mut settings = Settings {
         engine: "f32".into(),
+        device: "auto".into(),
+        precision: Precision::F32,
+        random: false,
         batch: 16,
         limit: 0,
         repeats: 1,
@@ -144,7 +161,11 @@ fn settings_of(pairs: &[String]) -> Result<Settings, Failure> {
     for pair in pairs {
         let (key, value) = pair.split_once('=').ok_or("settings are key=value")?;
         match (key, value) {
-            ("engine", "f32" | "bf16" | "burn") => settings.engine = value.into(),
+            ("engine", "f32" | "bf16" | "steps" | "device") => settings.engine = value.into(),
+            ("device", _) => settings.device = value.into(),
+            ("precision", "f32") => settings.precision = Precision::F32,
+            ("precision", "bf16") => settings.precision = Precision::Bf16,
+            ("weights", "loaded" | "random") => settings.random = value == "random",
             ("strategy", "beam") => search.strategy = Strategy::Beam,
             ("strategy", "best_first") => {
                 (search.strategy, search.length_penalty) = (Strategy::BestFirst, 0.0);
@@ -162,6 +183,26 @@ fn settings_of(pairs: &[String]) -> Result<Settings, Failure> {
         }
     }
     Ok(settings)
+}
+
+/// The model of the tensor library.
+fn checkpoint(source: &ModelSource, settings: &Settings) -> Result<Checkpoint, Failure> {
+    let device = device(&settings.device)?;
+    let mut checkpoint = match (source, settings.random) {
+        (ModelSource::Folder(folder), true) => {
+            let config = std::fs::read_to_string(folder.join("config.json"))?;
+            let config = LlamaConfig::from_json(&config)?;
+            let tokenizer = TextTokenizer::from_file(&folder.join("tokenizer.json"))?;
+            let model = config.init(&device);
+            Checkpoint::new(config, model, tokenizer)?
+        }
+        (_, true) => return Err("random weights need a folder".into()),
+        (_, false) => load(source, &device)?,
+    };
+    if settings.precision == Precision::Bf16 {
+        checkpoint.model = checkpoint.model.cast(DType::BF16);
+    }
+    Ok(checkpoint)
 }
 
 /// The trie of the names, and a query for every prompt.

@@ -69,9 +69,12 @@ pub use link::{
 };
 #[cfg(feature = "model")]
 pub use llama::{LinkModel, LlamaSteps};
+#[cfg(feature = "model")]
+pub use search::DeviceBeams;
 pub use search::{
-    Constraint, EarlyStopping, Hypothesis, PoolModel, Query, Run, Scores, Scoring, SearchOptions,
-    SpecialTokens, State, Strategy, Wanted, Work, beam_search, log_normalizer, search,
+    BatchSearch, Constraint, EarlyStopping, Hypothesis, PoolModel, Query, Run, Scores, Scoring,
+    SearchOptions, SpecialTokens, State, Strategy, Wanted, Work, beam_search, log_normalizer,
+    search,
 };
 pub use step::StepModel;
 pub use tokenizer::Tokenizer;

@@ -24,8 +24,8 @@ use syncabel_kb::select::TfidfIndex;
 use syncabel_kb::{ConceptId, GroupId, Kb};
 
 use crate::search::{
-    Constraint, Hypothesis, PoolModel, Query, Scoring, SearchOptions, SpecialTokens, Work,
-    beam_search, search,
+    BatchSearch, Constraint, Hypothesis, PoolModel, Query, Scoring, SearchOptions, SpecialTokens,
+    Work, beam_search, search,
 };
 use crate::{Error, NodeId, StepModel, Tokenizer, Trie};
 use memory::Memory;
@@ -162,6 +162,8 @@ enum Model<'a> {
     Steps(Box<dyn StepModel + 'a>),
     /// Mentions come and go.
     Pool(Box<dyn PoolModel + 'a>),
+    /// A batch at a time, where the weights are.
+    Batches(Box<dyn BatchSearch + 'a>),
 }
 
 /// Links mentions to the concepts of a knowledge base.
@@ -210,6 +212,20 @@ impl<'a> Linker<'a> {
         Self::with(Model::Pool(model), tokenizer, kb, trie, options)
     }
 
+    /// A linker over something that searches by itself, such as the beams of a GPU. `trie` is the one that it searches.
+    ///
+    /// # Errors
+    /// As [`Linker::with_model`].
+    pub fn with_batches(
+        search: Box<dyn BatchSearch + 'a>,
+        tokenizer: &'a dyn Tokenizer,
+        kb: &'a Kb,
+        trie: &'a Trie,
+        options: LinkOptions,
+    ) -> Result<Self, Error> {
+        Self::with(Model::Batches(search), tokenizer, kb, Some(trie), options)
+    }
+
     fn with(
         model: Model<'a>,
         tokenizer: &'a dyn Tokenizer,
@@ -242,7 +258,7 @@ impl<'a> Linker<'a> {
         if let Some(reason) = options.lexical_defect(trie.is_some()) {
             return refuse("lexical", reason);
         }
-        if options.lexical.is_some() && matches!(model, Model::Steps(_)) {
+        if options.lexical.is_some() && !matches!(model, Model::Pool(_)) {
             return refuse(
                 "lexical",
                 "needs a model that goes on from any place, which this device does not offer; link on the CPU",
@@ -317,7 +333,7 @@ impl<'a> Linker<'a> {
             .iter()
             .map(|mention| self.query(mention))
             .collect::<Result<Vec<_>, _>>()?;
-        let padded = matches!(self.model, Model::Steps(_));
+        let padded = !matches!(self.model, Model::Pool(_));
         let work = group_equal(&queries, padded);
         let distinct: Vec<Query> = work.iter().map(|same| queries[same[0]].clone()).collect();
         let mut found: Vec<Option<Vec<Hypothesis>>> = distinct
@@ -448,17 +464,12 @@ impl<'a> Linker<'a> {
         let (special, options) = (self.tokenizer.special(), &self.options.search);
         let batch = self.options.batch;
         match &mut self.model {
-            Model::Steps(model) => {
-                let mut found = Vec::with_capacity(queries.len());
-                for part in queries.chunks(batch) {
-                    let from = found.len();
-                    let model = model.as_mut();
-                    let some = beam_search(model, part, constraint, special, options);
-                    found.extend(some.map_err(|error| error.shifted(from))?);
-                    (from..found.len()).for_each(&mut *done);
-                }
-                Ok(found)
-            }
+            Model::Steps(model) => in_batches(queries, batch, done, |part| {
+                beam_search(model.as_mut(), part, constraint, special, options)
+            }),
+            Model::Batches(model) => in_batches(queries, batch, done, |part| {
+                model.search(part, special, options)
+            }),
             Model::Pool(model) => {
                 let mut found = vec![Vec::new(); queries.len()];
                 let model = model.as_mut();
@@ -627,6 +638,22 @@ impl<'a> Linker<'a> {
             }
         }
     }
+}
+
+/// Searches `batch` queries at a time, and says which are done.
+fn in_batches(
+    queries: &[Query],
+    batch: usize,
+    done: &mut dyn FnMut(usize),
+    mut search: impl FnMut(&[Query]) -> Result<Vec<Vec<Hypothesis>>, Error>,
+) -> Result<Vec<Vec<Hypothesis>>, Error> {
+    let mut found = Vec::with_capacity(queries.len());
+    for part in queries.chunks(batch) {
+        let from = found.len();
+        found.extend(search(part).map_err(|error| error.shifted(from))?);
+        (from..found.len()).for_each(&mut *done);
+    }
+    Ok(found)
 }
 
 /// `ln(exp(a) + exp(b))`, which neither underflows nor overflows.

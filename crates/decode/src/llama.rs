@@ -1,12 +1,14 @@
 //! The Llama of `syncabel_model` as a [`StepModel`], its tokenizer as a [`Tokenizer`], its checkpoint in a [`Linker`].
 
-use burn::tensor::{Int, Tensor, TensorData};
+use burn::tensor::{DType, Int, Tensor, TensorData};
 use syncabel_kb::{Digest, Kb};
 use syncabel_model::{
     Checkpoint, CpuModel, Llama, LlamaConfig, ModelSource, Precision, Session, TextTokenizer,
 };
 
-use crate::{Error, LinkOptions, Linker, SpecialTokens, StepModel, Tokenizer, Trie};
+use crate::{
+    DeviceBeams, Error, LinkOptions, Linker, SpecialTokens, StepModel, Strategy, Tokenizer, Trie,
+};
 
 /// Decoding with a Llama and its key-value cache.
 ///
@@ -151,8 +153,19 @@ impl<'a> Linker<'a> {
         trie: Option<&'a Trie>,
         options: LinkOptions,
     ) -> Result<Self, Error> {
-        let steps = LlamaSteps::new(&checkpoint.model, &checkpoint.config);
-        Self::with_model(Box::new(steps), &checkpoint.tokenizer, kb, trie, options)
+        let Checkpoint {
+            model,
+            config,
+            tokenizer,
+            ..
+        } = checkpoint;
+        if let (Some(trie), Strategy::Beam) = (trie, options.search.strategy) {
+            trie.check_digests(kb.digest(), &Tokenizer::digest(tokenizer))?;
+            let beams = DeviceBeams::new(model, config, trie)?;
+            return Self::with_batches(Box::new(beams), tokenizer, kb, trie, options);
+        }
+        let steps = LlamaSteps::new(model, config);
+        Self::with_model(Box::new(steps), tokenizer, kb, trie, options)
     }
 }
 
@@ -166,8 +179,8 @@ pub enum LinkModel {
 }
 
 impl LinkModel {
-    /// Loads a model for a device by its name, as [`syncabel_model::device`] knows them, and `cpu`. On CPUs `precision` says
-    /// how weights are kept; other devices keep float32.
+    /// Loads a model for a device by its name, as [`syncabel_model::device`] knows them, and `cpu`. `precision` says how
+    /// weights are kept.
     ///
     /// # Errors
     /// As [`syncabel_model::load`] and [`syncabel_model::device`].
@@ -180,8 +193,19 @@ impl LinkModel {
             let model = syncabel_model::load_cpu(source, precision)?;
             return Ok(Self::Cpu(Box::new(model)));
         }
-        let device = syncabel_model::device(device)?;
-        let checkpoint = syncabel_model::load(source, &device)?;
+        let name = device;
+        let device = syncabel_model::device(name)?;
+        if precision == Precision::Bf16 && !device.supports_dtype(DType::BF16) {
+            return Err(syncabel_model::Error::Device {
+                name: name.to_owned(),
+                message: "it does not compute in bfloat16; take float32 (`precision: f32`)"
+                    .to_owned(),
+            });
+        }
+        let mut checkpoint = syncabel_model::load(source, &device)?;
+        if precision == Precision::Bf16 {
+            checkpoint.model = checkpoint.model.cast(DType::BF16);
+        }
         Ok(Self::Device(Box::new(checkpoint)))
     }
 

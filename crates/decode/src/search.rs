@@ -26,11 +26,14 @@
 //!
 //! # Models
 //! [`search`] runs over a [`PoolModel`]: many mentions in one stream of passes, forced tokens in one pass, the tokens asked
-//! for scored without a logit vector in between. [`beam_search`] runs the same beams over a [`StepModel`], one token a pass.
+//! for scored without a logit vector in between. [`beam_search`] runs the same beams over a [`StepModel`], one token a pass. On
+//! a GPU a [`BatchSearch`] keeps trie and hypotheses beside the weights.
 
 mod answers;
 mod beam;
 mod best_first;
+#[cfg(feature = "model")]
+mod device;
 mod path;
 mod pool;
 mod scores;
@@ -42,6 +45,8 @@ use syncabel_kb::GroupId;
 use crate::{Error, StepModel, Trie};
 use stepwise::Stepwise;
 
+#[cfg(feature = "model")]
+pub use device::DeviceBeams;
 pub use pool::{PoolModel, Run, Scores, State, Wanted, Work};
 pub use scores::log_normalizer;
 
@@ -278,6 +283,20 @@ pub fn search(
         options.scoring == Scoring::Full && matches!(constraint, Constraint::Guided(_)),
     )?;
     pool::decode(model, queries, &rules, open_at_once.max(1), done)
+}
+
+/// Something that searches names for whole batches by itself, where its weights are.
+pub trait BatchSearch {
+    /// Decodes all `queries` together; for each, in input order, its answers, best first: at most `options.beams`.
+    ///
+    /// # Errors
+    /// As [`beam_search`].
+    fn search(
+        &mut self,
+        queries: &[Query],
+        special: SpecialTokens,
+        options: &SearchOptions,
+    ) -> Result<Vec<Vec<Hypothesis>>, Error>;
 }
 
 fn check_given(queries: &[Query], possible: bool) -> Result<(), Error> {

@@ -400,11 +400,11 @@ pub struct LinkConfig {
     /// The names nearest to a mention by TF-IDF (`names`, 5 where left out) become answers too, and answers are ranked by the
     /// model's score plus `weight` times the cosine. Left out: by the model's score alone (the paper's). On CPUs.
     pub lexical: Option<Lexical>,
-    /// How weights are kept on CPUs: `f32` or `bf16`.
+    /// How weights are kept: `f32` or `bf16`.
     pub precision: LinkPrecision,
 }
 
-/// How weights are kept on CPUs.
+/// How weights are kept.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, clap::ValueEnum)]
 #[serde(rename_all = "snake_case")]
 pub enum LinkPrecision {

@@ -31,12 +31,16 @@ pub(crate) fn grouped(
         .reshape([batch, key_heads, rows, head_dim])
         .mul_scalar(1.0 / (head_dim as f64).sqrt());
     // An additive bias costs no saved mask in the backward pass, unlike `mask_fill`.
+    // Shares are computed in the bias's float32 whatever the weights are kept in, as transformers does.
+    let dtype = value.dtype();
     let scores = query
         .matmul(key.swap_dims(2, 3))
         .reshape([batch, key_heads, outer, inner, keys])
+        .cast(bias.dtype())
         + bias;
     let weights = softmax(scores.reshape([batch, key_heads, rows, keys]), 3);
     weights
+        .cast(dtype)
         .matmul(value)
         .reshape([batch, key_heads, outer, inner, head_dim])
 }

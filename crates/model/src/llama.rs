@@ -1,9 +1,9 @@
 //! The Llama network: embedding, decoder layers, norm and head. No files, no strings.
 
-use burn::module::{Module, Param};
+use burn::module::{Module, ModuleMapper, Param};
 use burn::nn::{Embedding, Linear, RmsNorm};
 use burn::tensor::activation::silu;
-use burn::tensor::{Device, Int, Tensor, TensorData};
+use burn::tensor::{DType, Device, Int, Tensor, TensorData};
 
 use crate::attention::{causal_bias, grouped};
 use crate::rope::Angles;
@@ -155,6 +155,19 @@ impl Llama {
         self.model.norm.gamma.device()
     }
 
+    /// The type of number that weights are kept in.
+    #[must_use]
+    pub fn dtype(&self) -> DType {
+        self.model.embed_tokens.weight.val().dtype()
+    }
+
+    /// Keeps weights in another type of number, bf16 for instance, and computes in it: half the memory and, on GPUs, several times
+    /// the speed. For inference; norms and attention shares are still averaged in float32, logits come in the type of the weights.
+    #[must_use]
+    pub fn cast(self, dtype: DType) -> Self {
+        self.map(&mut Cast(dtype))
+    }
+
     /// Grows the vocabulary; new rows are the mean of the old ones, so that a new token starts as
     /// likely as an average one and the result does not depend on a seed. Never shrinks: files
     /// often hold more rows than their tokenizer has tokens.
@@ -239,6 +252,15 @@ impl Llama {
             .reshape([batch, self.query_heads, time, self.head_dim])
             .swap_dims(1, 2)
             .reshape([batch * time, self.query_heads * self.head_dim])
+    }
+}
+
+/// Casts every parameter.
+struct Cast(DType);
+
+impl ModuleMapper for Cast {
+    fn map_float<const D: usize>(&mut self, param: Param<Tensor<D>>) -> Param<Tensor<D>> {
+        param.map(|weights| weights.cast(self.0))
     }
 }
 

@@ -1,7 +1,7 @@
 //! Rotary position embeddings in the layout of Hugging Face checkpoints: the first half of a head
 //! is turned against the second half ("rotate half"), not neighbours against each other.
 
-use burn::tensor::{Device, Int, Tensor, TensorData};
+use burn::tensor::{DType, Device, Int, Tensor, TensorData};
 
 use crate::{LlamaConfig, config::RopeScaling};
 
@@ -77,6 +77,14 @@ impl Rope {
 }
 
 impl Angles {
+    /// For heads of another type of number than float32.
+    pub(crate) fn cast(self, dtype: DType) -> Self {
+        Angles {
+            cos: self.cos.cast(dtype),
+            sin: self.sin.cast(dtype),
+        }
+    }
+
     /// Turns heads to their positions.
     ///
     /// # Shapes

@@ -8,8 +8,8 @@
 //! ```
 //!
 //! Beams form a tree, and a beam sees the prompt and the slots on its own path. So when beams are
-//! reordered nothing is copied: only the path of each row changes, on the host, and with it the
-//! attention bias. A step writes `K` rows of the cache in place and reads it as one matrix per
+//! reordered nothing of the cache is copied: each row takes over what its parent may see, one number
+//! a slot, which is the attention bias. A step writes `K` rows of the cache in place and reads it as one matrix per
 //! (mention, head), with the queries of all beams and heads of a group stacked as rows. Slots of
 //! other beams are computed and hidden; at `K = 5` that is a few percent of a step, less than
 //! moving `B * K` histories each step would cost.
@@ -17,7 +17,7 @@
 use std::borrow::Cow;
 
 use burn::module::Module;
-use burn::tensor::{Device, Int, Tensor, TensorData};
+use burn::tensor::{DType, Device, Int, Tensor, TensorData};
 
 use crate::attention::{HIDDEN, causal_bias, grouped};
 use crate::llama::Projected;
@@ -51,6 +51,8 @@ pub struct Session<'m> {
     model: Cow<'m, Llama>,
     config: LlamaConfig,
     device: Device,
+    /// Of the weights, and of what is cached.
+    dtype: DType,
     rope: Rope,
     batch: Option<Batch>,
 }
@@ -62,12 +64,16 @@ struct Batch {
     beams: usize,
     /// Cells per prompt in the cache, padding included.
     width: usize,
-    lengths: Vec<usize>,
+    /// Tokens of each prompt, `[prompts, 1]`: the position of its first step.
+    lengths: Tensor<2, Int>,
     steps_done: usize,
     max_steps: usize,
     cache: Vec<LayerCache>,
-    /// For every row, the beam whose slot it sees at each step so far.
-    paths: Vec<Vec<u32>>,
+    /// What every row may see of the cache, 0, and what not, [`HIDDEN`]: its prompt without padding, and the slots on its path.
+    /// `[prompts, beams, width + max_steps * beams]`
+    sight: Tensor<3>,
+    /// What the beams of one step see of each other: themselves. `[1, beams, beams]`
+    selves: Tensor<3>,
 }
 
 /// Keys and values of one layer, each `[prompts, key_heads, width + max_steps * beams, head_dim]`.
@@ -88,6 +94,7 @@ impl<'m> Session<'m> {
             (Cow::Borrowed(model), device.clone())
         };
         Session {
+            dtype: model.dtype(),
             model,
             config: config.clone(),
             rope: Rope::new(config, 0, &device),
@@ -115,6 +122,20 @@ impl<'m> Session<'m> {
         let lengths = self.check_prompts(prompts, beams, max_new_tokens)?;
         let width = *lengths.iter().max().expect("checked: there is a prompt");
         self.reserve_positions(width + max_new_tokens);
+        let slots = width + max_new_tokens * beams;
+        let mut sight = vec![HIDDEN; prompts.len() * slots];
+        for (row, length) in sight.chunks_exact_mut(slots).zip(&lengths) {
+            row[..*length].fill(0.0);
+        }
+        let mut selves = vec![HIDDEN; beams * beams];
+        selves
+            .iter_mut()
+            .step_by(beams + 1)
+            .for_each(|own| *own = 0.0);
+        let floats = |values, shape: [usize; 3]| {
+            Tensor::<3>::from_data(TensorData::new(values, shape), &self.device)
+        };
+        let lengths_as_ids: Vec<u32> = lengths.iter().map(|&length| length as u32).collect();
         let mut batch = Batch {
             prompts: prompts.len(),
             beams,
@@ -127,10 +148,11 @@ impl<'m> Session<'m> {
                     value: None,
                 })
                 .collect(),
-            paths: vec![Vec::with_capacity(max_new_tokens); prompts.len() * beams],
-            lengths,
+            sight: floats(sight, [prompts.len(), 1, slots]).repeat_dim(1, beams),
+            selves: floats(selves, [1, beams, beams]),
+            lengths: self.ids(&lengths_as_ids, [prompts.len(), 1]),
         };
-        let last = self.read_prompts(prompts, &mut batch);
+        let last = self.read_prompts(prompts, &lengths, &mut batch);
         self.batch = Some(batch);
         Ok(self.head(last))
     }
@@ -147,17 +169,44 @@ impl<'m> Session<'m> {
     /// prompt; [`Error::Token`] for an id beyond the vocabulary; [`Error::Capacity`] beyond
     /// `max_new_tokens` steps. After an error the session is as before the call.
     pub fn step(&mut self, tokens: &[u32], parents: &[u32]) -> Result<Tensor<2>, Error> {
-        let Some(mut batch) = self.batch.take() else {
-            return Err(Error::Session {
-                message: "a step before a prefill".to_owned(),
-            });
-        };
-        let outcome = self
-            .check_tokens(tokens)
-            .and_then(|()| batch.advance(tokens, parents))
-            .map(|()| self.feed(tokens, &mut batch));
+        let batch = self.started()?;
+        let own = batch.check(tokens, parents)?;
+        self.check_tokens(tokens)?;
+        let shape = [batch.prompts, batch.beams];
+        let (tokens, parents) = (self.ids(tokens, shape), self.ids(&own, shape));
+        self.step_on_device(tokens, parents)
+    }
+
+    /// [`Session::step`] without looking at what is fed: nothing leaves the device, and nothing is waited for. Entries of `parents`
+    /// are beams of their own prompt, whatever step it is.
+    ///
+    /// # Shapes
+    /// - tokens, parents: `[prompts, beams]`
+    /// - output: `[prompts * beams, vocab_size]`
+    ///
+    /// # Errors
+    /// [`Error::Session`] before a prefill; [`Error::Capacity`] beyond `max_new_tokens` steps. After an error the session is as
+    /// before the call.
+    ///
+    /// # Panics
+    /// For another shape, and as the backend does for tokens beyond the vocabulary or parents that are no beams.
+    pub fn step_on_device(
+        &mut self,
+        tokens: Tensor<2, Int>,
+        parents: Tensor<2, Int>,
+    ) -> Result<Tensor<2>, Error> {
+        self.started()?.has_room()?;
+        let mut batch = self.batch.take().expect("it was started");
+        batch.advance(parents);
+        let logits = self.feed(tokens, &mut batch);
         self.batch = Some(batch);
-        outcome
+        Ok(logits)
+    }
+
+    fn started(&self) -> Result<&Batch, Error> {
+        self.batch.as_ref().ok_or_else(|| Error::Session {
+            message: "a step before a prefill".to_owned(),
+        })
     }
 
     fn check_prompts(
@@ -211,13 +260,18 @@ impl<'m> Session<'m> {
     ///
     /// # Shapes
     /// - output: `[prompts, hidden_size]`, states at each prompt's last token
-    fn read_prompts(&self, prompts: &[Vec<u32>], batch: &mut Batch) -> Tensor<2> {
+    fn read_prompts(
+        &self,
+        prompts: &[Vec<u32>],
+        lengths: &[usize],
+        batch: &mut Batch,
+    ) -> Tensor<2> {
         let (count, width) = (batch.prompts, batch.width);
         let padded: Vec<u32> = prompts
             .iter()
             .flat_map(|p| p.iter().copied().chain(std::iter::repeat(0)).take(width))
             .collect();
-        let angles = self.rope.prefix(width);
+        let angles = self.rope.prefix(width).cast(self.dtype);
         // Padding is at the end, so causality alone keeps it out of sight.
         let bias = causal_bias(width, &self.device);
         let slots = width + batch.max_steps * batch.beams;
@@ -232,12 +286,12 @@ impl<'m> Session<'m> {
         let rows = model.layers(rows, |layer, heads| {
             let (query, key, value) = model.split_heads(heads, count, width, &angles);
             let cache = &mut batch.cache[layer];
-            cache.key = Some(write(Tensor::zeros(shape, &self.device), 0, key.clone()));
-            cache.value = Some(write(Tensor::zeros(shape, &self.device), 0, value.clone()));
+            let empty = || Tensor::zeros(shape, (&self.device, self.dtype));
+            cache.key = Some(write(empty(), 0, key.clone()));
+            cache.value = Some(write(empty(), 0, value.clone()));
             model.merge_heads(grouped(query, key, value, bias.clone()))
         });
-        let last: Vec<u32> = batch
-            .lengths
+        let last: Vec<u32> = lengths
             .iter()
             .enumerate()
             .map(|(b, length)| (b * width + length - 1) as u32)
@@ -249,14 +303,14 @@ impl<'m> Session<'m> {
     ///
     /// # Shapes
     /// - output: `[prompts * beams, vocab_size]`
-    fn feed(&self, tokens: &[u32], batch: &mut Batch) -> Tensor<2> {
+    fn feed(&self, tokens: Tensor<2, Int>, batch: &mut Batch) -> Tensor<2> {
         let step = batch.steps_done - 1;
-        let positions: Vec<u32> = batch.lengths.iter().map(|n| (n + step) as u32).collect();
-        let positions = self.ids(&positions, [batch.prompts, 1]);
-        let angles = self.rope.at(positions);
-        let bias = batch.path_bias(&self.device);
+        let positions = batch.lengths.clone().add_scalar(step as i64);
+        let angles = self.rope.at(positions).cast(self.dtype);
+        let bias = batch.bias();
+        let rows = batch.prompts * batch.beams;
         let model = self.model.as_ref();
-        let rows = model.embed(self.ids(tokens, [tokens.len(), 1]));
+        let rows = model.embed(tokens.reshape([rows, 1]));
         let rows = model.layers(rows, |layer, heads| {
             self.attend_cached(layer, heads, &angles, &bias, batch)
         });
@@ -324,8 +378,20 @@ impl Batch {
         self.width + self.steps_done * self.beams
     }
 
-    /// Moves every row's path to its parent's, with its own new slot at the end.
-    fn advance(&mut self, tokens: &[u32], parents: &[u32]) -> Result<(), Error> {
+    fn has_room(&self) -> Result<(), Error> {
+        if self.steps_done == self.max_steps {
+            return Err(Error::Capacity {
+                what: "decoding steps",
+                needed: self.steps_done + 1,
+                capacity: self.max_steps,
+                hint: "prefill with a larger max_new_tokens",
+            });
+        }
+        Ok(())
+    }
+
+    /// The beam of each parent within its prompt.
+    fn check(&self, tokens: &[u32], parents: &[u32]) -> Result<Vec<u32>, Error> {
         let rows = self.prompts * self.beams;
         if tokens.len() != rows || parents.len() != rows {
             return Err(Error::Session {
@@ -336,21 +402,13 @@ impl Batch {
                 ),
             });
         }
-        if self.steps_done == self.max_steps {
-            return Err(Error::Capacity {
-                what: "decoding steps",
-                needed: self.steps_done + 1,
-                capacity: self.max_steps,
-                hint: "prefill with a larger max_new_tokens",
-            });
-        }
+        self.has_room()?;
         let first = self.steps_done == 0;
-        for (row, &parent) in parents.iter().enumerate() {
+        let beam = |(row, &parent): (usize, &u32)| {
             let prompt = row / self.beams;
-            let found = if first {
-                parent as usize
-            } else {
-                parent as usize / self.beams
+            let (found, beam) = match first {
+                true => (parent as usize, 0),
+                false => (parent as usize / self.beams, parent as usize % self.beams),
             };
             if found != prompt {
                 return Err(Error::Session {
@@ -359,35 +417,39 @@ impl Batch {
                     ),
                 });
             }
-        }
-        let paths = parents.iter().enumerate().map(|(row, &parent)| {
-            let mut path = Vec::with_capacity(self.max_steps);
-            if !first {
-                path.extend_from_slice(&self.paths[parent as usize]);
-            }
-            path.push((row % self.beams) as u32);
-            path
-        });
-        self.paths = paths.collect();
-        self.steps_done += 1;
-        Ok(())
+            Ok(beam as u32)
+        };
+        parents.iter().enumerate().map(beam).collect()
     }
 
-    /// What each row may see: its prompt without padding, and the slots on its path.
+    /// Lets every row see what its parent saw, and its own new slot.
+    ///
+    /// # Shapes
+    /// - parents: `[prompts, beams]`
+    fn advance(&mut self, parents: Tensor<2, Int>) {
+        let (prompts, beams) = (self.prompts, self.beams);
+        let slots = self.sight.dims()[2];
+        let parents = parents
+            .reshape([prompts, beams, 1])
+            .expand([prompts, beams, slots]);
+        let start = self.filled();
+        let selves = self.selves.clone().expand([prompts, beams, beams]);
+        self.sight = self
+            .sight
+            .clone()
+            .gather(1, parents)
+            .slice_assign([0..prompts, 0..beams, start..start + beams], selves);
+        self.steps_done += 1;
+    }
+
+    /// What each row may see of what is filled.
     ///
     /// # Shapes
     /// - output: `[prompts, 1, beams, 1, filled]`
-    fn path_bias(&self, device: &Device) -> Tensor<5> {
+    fn bias(&self) -> Tensor<5> {
         let filled = self.filled();
-        let mut bias = vec![HIDDEN; self.paths.len() * filled];
-        for (row, line) in bias.chunks_exact_mut(filled).enumerate() {
-            line[..self.lengths[row / self.beams]].fill(0.0);
-            for (step, &beam) in self.paths[row].iter().enumerate() {
-                line[self.width + step * self.beams + beam as usize] = 0.0;
-            }
-        }
-        let shape = [self.prompts, 1, self.beams, 1, filled];
-        Tensor::from_data(TensorData::new(bias, shape), device)
+        let seen = self.sight.clone().narrow(2, 0, filled);
+        seen.reshape([self.prompts, 1, self.beams, 1, filled])
     }
 }
 

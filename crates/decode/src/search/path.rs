@@ -74,6 +74,20 @@ impl Place {
         Ok(Self { node, names: 0 })
     }
 
+    /// The root that the name behind `names` others begins at; [`NodeId`] 0 in free search.
+    #[cfg(feature = "model")]
+    pub(super) fn root(
+        index: usize,
+        query: &Query,
+        rules: &Rules<'_>,
+        names: usize,
+    ) -> Result<NodeId, Error> {
+        match rules.constraint {
+            Constraint::Free => Ok(NodeId(0)),
+            Constraint::Guided(trie) => root(trie, index, query, names),
+        }
+    }
+
     /// What the trie allows here: the children, and where a name may end the end of sequence and the separator.
     pub(super) fn moves(
         self,
