@@ -25,7 +25,8 @@ use serde_json::Value;
 
 use self::elements::{Element, Elements};
 use crate::document::{
-    Composite, Corpus, Document, Gold, Mention, Origin, SpanChars, covered_text, split_codes,
+    Composite, Corpus, Document, Gold, Mention, Origin, SpanChars, covered_text, fragments,
+    split_codes,
 };
 use crate::error::{Error, Location};
 use crate::format::{Join, ReadOptions, ReadReport};
@@ -215,14 +216,20 @@ fn document(
             label: entity.kind,
             gold: gold(&entity.normalized, options.bigbio_several_ids),
         };
+        let visible = |text: &str| {
+            text.chars()
+                .filter(|c| !c.is_whitespace())
+                .collect::<String>()
+        };
+        let moved = !mention.spans.is_sorted();
+        let as_written = fragments(&index, &mention.spans);
         mention.spans.sort_unstable();
         let covered = covered_text(&document, &mention, &index, at)?;
-        if covered != mention.text {
-            let visible = |text: &str| {
-                text.chars()
-                    .filter(|c| !c.is_whitespace())
-                    .collect::<String>()
-            };
+        // Annotators write fragments in the order in which they are said.
+        if moved && as_written.is_some_and(|text| visible(&text) == visible(&mention.text)) {
+            report.reordered_spans += 1;
+            mention.text = covered;
+        } else if covered != mention.text {
             if visible(&covered) != visible(&mention.text) {
                 return Err(Error::SpanText {
                     at: at.clone(),
@@ -392,6 +399,32 @@ mod tests {
             corpus.documents[0].mentions[0].gold.to_field(),
             "D001943+1+2"
         );
+    }
+
+    #[test]
+    fn fragments_may_stand_as_they_are_said() {
+        let moved = TWO.replace(
+            r#""text":["Breast","cancer"],"offsets":[[12,18],[31,37]]"#,
+            r#""text":["cancer","Breast"],"offsets":[[31,37],[12,18]]"#,
+        );
+        assert_ne!(moved, TWO);
+        let (corpus, report) = read_text(&format!("[{moved}]"), &ReadOptions::default()).unwrap();
+        let mention = &corpus.documents[0].mentions[0];
+        assert_eq!(mention.text, "Breast cancer");
+        assert!(mention.spans.is_sorted());
+        assert_eq!(report.reordered_spans, 1);
+        let other = moved.replace(r#"["cancer","Breast"]"#, r#"["tumour","Breast"]"#);
+        let error = read_text(&format!("[{other}]"), &ReadOptions::default()).unwrap_err();
+        assert!(error.to_string().contains("tumour"), "{error}");
+    }
+
+    #[test]
+    fn mentions_of_one_id_are_told_apart() {
+        let twice = TWO.replace(r#""id":"e2""#, r#""id":"e1""#);
+        let (corpus, report) = read_text(&format!("[{twice}]"), &ReadOptions::default()).unwrap();
+        let mentions = &corpus.documents[0].mentions;
+        assert_eq!([&mentions[0].id, &mentions[1].id], ["e1", "e1.2"]);
+        assert_eq!(report.renamed_mentions, 1);
     }
 
     #[test]

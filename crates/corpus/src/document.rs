@@ -410,6 +410,12 @@ impl Document {
     }
 }
 
+/// The text under fragments in the order given, joined by one space; `None` if one leaves the text.
+pub(crate) fn fragments(index: &CharIndex<'_>, spans: &[SpanChars]) -> Option<String> {
+    let parts: Option<Vec<&str>> = spans.iter().map(|&span| index.slice(span)).collect();
+    Some(parts?.join(" "))
+}
+
 /// The text under a mention's fragments, joined by one space; an error if a fragment is empty, outside, or out of order.
 pub(crate) fn covered_text(
     document: &Document,

@@ -303,6 +303,9 @@ pub struct ReadReport {
     /// QUAERO: mentions whose fragments were sorted or joined.
     #[serde(default)]
     pub reordered_spans: usize,
+    /// Mentions that had the id of an earlier one of their document; they got a number behind it.
+    #[serde(default)]
+    pub renamed_mentions: usize,
     /// Mentions whose gold was changed by the table of repairs.
     #[serde(default)]
     pub repaired_codes: usize,
@@ -328,6 +331,7 @@ impl fmt::Display for ReadReport {
         )?;
         let rest = [
             (self.without_concept, "without a concept"),
+            (self.renamed_mentions, "mentions with the id of another"),
             (self.composite, "composite"),
             (self.alternatives, "with alternatives"),
             (self.duplicate_documents, "identical documents dropped"),

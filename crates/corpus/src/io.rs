@@ -147,9 +147,23 @@ enum Sink {
 
 impl NewFile {
     pub(crate) fn create(path: &Path) -> Result<Self, Error> {
-        let mut name = path.file_name().unwrap_or_default().to_os_string();
-        name.push(format!(".{}.tmp", std::process::id()));
-        let temporary = path.with_file_name(name);
+        let is_device =
+            std::fs::metadata(path).is_ok_and(|known| !known.is_file() && !known.is_dir());
+        // A link stays one, and what it leads to is replaced.
+        let target = match is_device {
+            true => path.to_owned(),
+            false => path.canonicalize().unwrap_or_else(|_| path.to_owned()),
+        };
+        let path = target.as_path();
+        let temporary = match is_device {
+            // `/dev/stdout` takes what is written; to rename a file over it would be its end.
+            true => path.to_owned(),
+            false => {
+                let mut name = path.file_name().unwrap_or_default().to_os_string();
+                name.push(format!(".{}.tmp", std::process::id()));
+                path.with_file_name(name)
+            }
+        };
         let file = BufWriter::with_capacity(
             1 << 16,
             File::create(&temporary).map_err(Error::io(&temporary))?,
@@ -174,6 +188,10 @@ impl NewFile {
                 .and_then(|f| f.into_inner().map_err(|e| e.into_error())),
             None => return Ok(()),
         };
+        if self.temporary == self.path {
+            // Pipes and terminals cannot be synced.
+            return done.map(drop).map_err(Error::io(&self.path));
+        }
         done.and_then(|file| file.sync_all())
             .and_then(|()| std::fs::rename(&self.temporary, &self.path))
             .map_err(Error::io(&self.path))
@@ -200,14 +218,50 @@ impl Write for NewFile {
 
 impl Drop for NewFile {
     fn drop(&mut self) {
-        // Not there any more after a successful `finish`; then there is nothing to clean up.
-        let _ = std::fs::remove_file(&self.temporary);
+        // Not there any more after a successful `finish`; then there is nothing to clean up. Nor is a device.
+        if self.temporary != self.path {
+            let _ = std::fs::remove_file(&self.temporary);
+        }
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[cfg(unix)]
+    #[test]
+    fn a_link_stays_a_link_and_a_device_a_device() {
+        let dir = tempfile::tempdir().unwrap();
+        let (real, link) = (dir.path().join("real"), dir.path().join("link"));
+        std::fs::write(&real, "old").unwrap();
+        std::os::unix::fs::symlink(&real, &link).unwrap();
+        // A pipe that somebody reads, as `/dev/stdout` may be.
+        let (mut reader, writer) = std::io::pipe().unwrap();
+        use std::os::fd::AsRawFd;
+        let pipe = PathBuf::from(format!("/proc/self/fd/{}", writer.as_raw_fd()));
+        for path in [&link, &pipe] {
+            if !path.exists() {
+                eprintln!("SKIPPED: there is no {}", path.display());
+                continue;
+            }
+            let mut file = NewFile::create(path).unwrap();
+            file.write_all(b"new").unwrap();
+            file.finish().unwrap();
+            assert!(path.exists(), "{}", path.display());
+        }
+        assert!(link.is_symlink());
+        assert_eq!(std::fs::read(&real).unwrap(), b"new");
+        if pipe.exists() {
+            drop(writer);
+            let mut piped = String::new();
+            std::io::Read::read_to_string(&mut reader, &mut piped).unwrap();
+            assert_eq!(piped, "new");
+        }
+        // What is given up leaves nothing behind, and takes nothing along.
+        drop(NewFile::create(&link).unwrap());
+        assert_eq!(std::fs::read_dir(dir.path()).unwrap().count(), 2);
+    }
 
     #[test]
     fn gzip_round_trips_and_is_reproducible() {

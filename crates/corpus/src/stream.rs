@@ -1,6 +1,6 @@
 //! Documents one by one: what every reader hands out, and what is checked on the way.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::path::{Path, PathBuf};
 
@@ -34,6 +34,8 @@ pub struct Documents {
     source: Box<dyn Source>,
     gate: Gate,
     path: PathBuf,
+    /// Whether the iterator has said an error: what comes behind it means nothing.
+    broken: bool,
 }
 
 impl Documents {
@@ -53,6 +55,7 @@ impl Documents {
             },
             gate: Gate::new(options),
             path: path.to_path_buf(),
+            broken: false,
         })
     }
 
@@ -88,11 +91,43 @@ impl Documents {
     }
 }
 
+/// Mentions are told apart by their ids wherever they are kept or left out, so one that has the id of an earlier one gets a number
+/// behind it: `T1`, `T1.2`, `T1.3`. Returns how many did.
+fn tell_apart(document: &mut Document) -> usize {
+    let ids: HashSet<String> = document.mentions.iter().map(|m| m.id.clone()).collect();
+    if ids.len() == document.mentions.len() {
+        return 0;
+    }
+    let mut next: HashMap<String, u64> = HashMap::new();
+    let mut renamed = 0;
+    for mention in &mut document.mentions {
+        let Some(number) = next.get_mut(&mention.id) else {
+            next.insert(mention.id.clone(), 2);
+            continue;
+        };
+        let name = loop {
+            let name = format!("{}.{number}", mention.id);
+            *number += 1;
+            if !ids.contains(&name) {
+                break name;
+            }
+        };
+        mention.id = name;
+        renamed += 1;
+    }
+    renamed
+}
+
 impl Iterator for Documents {
     type Item = Result<Document, Error>;
 
     fn next(&mut self) -> Option<Self::Item> {
-        self.next_document().transpose()
+        if self.broken {
+            return None;
+        }
+        let next = self.next_document().transpose();
+        self.broken = matches!(next, Some(Err(_)));
+        next
     }
 }
 
@@ -163,6 +198,7 @@ impl Gate {
     ) -> Result<Option<Document>, Error> {
         document.split = self.options.split.or(document.split);
         document.number_mentions();
+        self.report.renamed_mentions += tell_apart(&mut document);
         if !self.options.code_repairs.is_empty() {
             repair(&mut document, &self.options.code_repairs, &mut self.report);
         }

@@ -133,6 +133,20 @@ fn map_and_default_decide_where_asked() {
 }
 
 #[test]
+fn two_codes_of_one_concept_are_named_once() {
+    let document = document(&[("breast cancers", "D", "A+A9"), ("both", "D", "A9+B+A")]);
+    let kb = kb();
+    let selector = NameSelector::new(&kb, Selection::Levenshtein);
+    let corpus = Corpus {
+        documents: vec![document],
+    };
+    let (rows, report) = examples(&corpus, &kb, &selector, &MarkOptions::default()).unwrap();
+    assert_eq!(rows[0].completion, " Breast cancer");
+    assert_eq!(rows[1].completion.matches("<SEP>").count(), 1);
+    assert_eq!(report.composites, 1);
+}
+
+#[test]
 fn rows_take_the_first_alternative_the_kb_can_name() {
     let document = document(&[
         ("breast cancers", "D", "A9"),

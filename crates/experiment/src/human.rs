@@ -42,6 +42,34 @@ pub struct HumanExamples {
     pub report: DropReport,
 }
 
+/// Whether an example carries one of these codes.
+pub(crate) fn carries(example: &Example, codes: &BTreeSet<&str>) -> bool {
+    example
+        .codes
+        .iter()
+        .any(|code| codes.contains(code.as_str()))
+}
+
+impl HumanExamples {
+    /// Without the validation rows of concepts that the composition holds out: they must not choose a checkpoint either.
+    ///
+    /// # Errors
+    /// A share outside of 0 to 1.
+    pub(crate) fn without_held_out(mut self, composition: &Composition) -> Result<Self> {
+        let held_out = syncabel_train::held_out(&self.train, composition)?;
+        let before = self.validation.len();
+        self.validation
+            .retain(|example| !carries(example, &held_out));
+        let dropped = before - self.validation.len();
+        if dropped > 0 {
+            tracing::info!(
+                "{dropped} of {before} validation rows carry held-out concepts and are left out"
+            );
+        }
+        Ok(self)
+    }
+}
+
 /// Dropped annotation, by split.
 #[derive(Debug, Serialize)]
 pub struct DropReport {
@@ -83,6 +111,7 @@ pub fn read(file: &ExperimentFile, config: &CorpusConfig, kb: &Kb) -> Result<Hum
     let test = split("test", &config.test, Split::Test)?;
     check_mapped_labels(file, config, &labels)?;
     refuse_overlap(&test, &[("train", &train), ("validation", &validation)])?;
+    warn_of_overlap(&train, &validation);
     let digest = Digest::of_bytes(serde_json::to_string(&digests)?.as_bytes());
     Ok(HumanCorpus {
         train,
@@ -207,6 +236,22 @@ fn refuse_overlap(test: &Corpus, others: &[(&str, &Corpus)]) -> Result<()> {
         }
     }
     Ok(())
+}
+
+/// A document that is trained on and chooses the checkpoint is no crime against the test, but flatters the choice.
+fn warn_of_overlap(train: &Corpus, validation: &Corpus) {
+    let ids: HashSet<&str> = train.documents.iter().map(|d| d.id.as_str()).collect();
+    let documents = validation.documents.iter();
+    let shared: Vec<&str> = documents
+        .map(|d| d.id.as_str())
+        .filter(|id| ids.contains(id))
+        .collect();
+    if let Some(first) = shared.first() {
+        tracing::warn!(
+            "{} documents are in `corpus.train` and in `corpus.validation`, `{first}` for one",
+            shared.len()
+        );
+    }
 }
 
 /// How mentions become marked sentences in this experiment.

@@ -30,5 +30,6 @@ pub mod start;
 pub mod synthesis;
 pub mod training;
 mod validate;
+pub mod weights;
 pub mod workers;
 mod yaml;

@@ -13,6 +13,7 @@ use crate::round_trip::{self, RoundTrip};
 use crate::stage::{StageDir, StageStore, write_atomically};
 use crate::start::start_model;
 use crate::synthesis::{self, Material};
+use crate::weights::weights_digest;
 use anyhow::{Context, Result};
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
@@ -196,6 +197,7 @@ impl<'a> CellRun<'a> {
         let human = human::read(self.file, &self.config.corpus, &kb)?;
         let selector = NameSelector::new(&kb, self.config.target.selection);
         let examples = human::examples(self.config, &human, &kb, &selector)?;
+        let examples = examples.without_held_out(&self.config.composition)?;
         let shown = human::for_synthesis(&human.train, &examples.train, &self.config.composition)?;
         let synthetic_corpus = self.synthetic(&kb, &human, &examples, &shown)?;
         let options = human::mark_options(&self.config.corpus);
@@ -301,6 +303,10 @@ impl<'a> CellRun<'a> {
         if let SynthConfig::Import(_) = synth {
             identity["sources"] = sources.iter().map(Source::identity).collect();
         }
+        if let Some(weights) = synthesis::local_weights(synth, self.file)? {
+            // What the file holds decides, not where it lies.
+            identity["local"]["source"] = weights.into();
+        }
         let inputs = json!({
             "kb": kb.digest().to_string(),
             "human": human.digest.to_string(),
@@ -358,9 +364,11 @@ impl<'a> CellRun<'a> {
         let marking = human::mark_options(&self.config.corpus);
         crate::marking::write(&checkpoint, &marking)?;
         let link = round_trip::link_config(&self.config.link, filter.top_k);
+        // By content: a stage that was made anew, by a server that answers otherwise, keeps its key.
+        let corpus = made.path.join(synthesis::CORPUS);
         let inputs = json!({
-            "synth": made.key,
-            "train": trained.key,
+            "synth": Digest::of_file(&corpus).with_context(|| format!("cannot read {}", corpus.display()))?.to_string(),
+            "train": weights_digest(&checkpoint)?,
             "kb": kb.digest().to_string(),
             "marking": marking,
             "link": link,
@@ -409,8 +417,6 @@ impl Rows<'_> {
 struct Trained {
     /// Folder of the checkpoint to link with.
     checkpoint: PathBuf,
-    /// Key of the stage.
-    key: String,
     /// Its step log.
     log: PathBuf,
     /// Digest of the tokenizer.
@@ -433,7 +439,8 @@ impl CellRun<'_> {
             &prepared.train,
             &prepared.synthetic,
             &self.config.composition,
-        )?;
+        )
+        .map_err(|error| self.refusal(error))?;
         let start = self.start(&prepared.kb, &prepared.train)?;
         self.write_manifest(prepared, &start)?;
         let tokenizer = start.tokenizer.digest();
@@ -452,7 +459,6 @@ impl CellRun<'_> {
         Ok((
             Trained {
                 checkpoint,
-                key: stage.key,
                 revision: stage.record.git_revision,
                 log,
                 tokenizer,
@@ -486,9 +492,21 @@ impl CellRun<'_> {
         self.store.run("train", inputs, |folder| {
             let mut bar = crate::training::TrainingBar::new(&self.cell.label());
             let outcome =
-                syncabel_train::train(start, plan, rows.validation, train, folder, &mut bar)?;
+                syncabel_train::train(start, plan, rows.validation, train, folder, &mut bar)
+                    .map_err(|error| self.refusal(error))?;
             crate::training::write_outcome(folder, &outcome)
         })
+    }
+
+    /// What the training crate will not do, with the file and the cell.
+    fn refusal(&self, error: syncabel_train::Error) -> anyhow::Error {
+        let place = format!("{}: cell `{}`", self.file.path.display(), self.cell.label());
+        match error {
+            syncabel_train::Error::Config { .. } | syncabel_train::Error::NoExamples { .. } => {
+                BadInput(format!("{place}: {error}")).into()
+            }
+            error => anyhow::Error::new(error).context(place),
+        }
     }
 
     fn training_cost(&self, stage: &StageDir, plan: &Plan) -> Result<Cost> {
@@ -548,7 +566,7 @@ impl CellRun<'_> {
     fn link(&self, prepared: &Prepared, trained: &Trained) -> Result<Linked> {
         let link = &self.config.link;
         let inputs = json!({
-            "train": trained.key,
+            "model": weights_digest(&trained.checkpoint)?,
             "kb": prepared.kb.digest().to_string(),
             "link": link,
             "test": digest_of(&prepared.test)?.to_string(),
@@ -563,8 +581,9 @@ impl CellRun<'_> {
             let mut linker = model.linker(&prepared.kb, trie, link.options())?;
             let bar = progress::bar(prepared.test.len() as u64, "mentions")
                 .with_prefix(self.cell.label());
-            let start = std::time::Instant::now();
             let path = folder.join("predictions.tsv");
+            let pace_file = folder.join("pace.json");
+            let mut pace = Pace::read(&pace_file);
             // rows of an interrupted run stay: the folder's key says that they came about in the same way
             let (mut writer, done) = if path.is_file() {
                 TsvWriter::append(&path, &[])?
@@ -575,23 +594,23 @@ impl CellRun<'_> {
             bar.inc(done as u64);
             // pieces large enough for sorting by length to pay, small enough for the bar to move
             for piece in rest.chunks(link.batch.saturating_mul(16)) {
+                let start = std::time::Instant::now();
                 for prediction in linker.link(piece)? {
                     writer.write(&prediction)?;
                 }
                 writer.flush()?;
                 bar.inc(piece.len() as u64);
+                pace.mentions += piece.len();
+                pace.seconds += start.elapsed().as_secs_f64();
+                write_atomically(&pace_file, &serde_json::to_vec(&pace)?)?;
             }
             writer.finish()?;
             bar.finish_and_clear();
             progress::warn_of_unproven(linker.work());
-            let rate = rest.len() as f64 / start.elapsed().as_secs_f64().max(1e-9);
-            write_atomically(&folder.join("rate"), rate.to_string().as_bytes())
+            Ok(())
         })?;
         self.copy_into_cell(&stage.path.join("predictions.tsv"))?;
-        let rate = std::fs::read_to_string(stage.path.join("rate"))
-            .ok()
-            .and_then(|r| r.parse().ok())
-            .unwrap_or(0.0);
+        let rate = Pace::read(&stage.path.join("pace.json")).rate();
         Ok(Linked {
             predictions: read_tsv(&stage.path.join("predictions.tsv"))?,
             mentions_per_second: rate,
@@ -687,23 +706,12 @@ fn training_set(
     prepared: &Prepared,
     composition: &syncabel_train::Composition,
 ) -> Result<TrainingSet> {
-    let everything = syncabel_train::Composition {
-        strategy: syncabel_train::Strategy::HumanOnly,
-        human_share: 1.0,
-        ..composition.clone()
-    };
-    let plan = syncabel_train::compose(&prepared.train, &[], &everything)?;
-    let held_out: std::collections::HashSet<&str> = plan
-        .report
-        .held_out_codes
-        .iter()
-        .map(String::as_str)
-        .collect();
+    let held_out = syncabel_train::held_out(&prepared.train, composition)?;
     // From the documents, not from prompts: alternatives stay alternatives, and strings are those of the text.
     let kept: std::collections::HashSet<(&str, &str)> = prepared
         .train
         .iter()
-        .filter(|e| !e.codes.iter().any(|c| held_out.contains(c.as_str())))
+        .filter(|e| !human::carries(e, &held_out))
         .map(|e| (e.document.as_str(), e.mention_id.as_str()))
         .collect();
     let documents = [&prepared.human.train, &prepared.human.validation];
@@ -715,6 +723,25 @@ fn training_set(
         mentions.filter(move |mention| kept.contains(&(id, mention.id.as_str())))
     });
     Ok(TrainingSet::from_mentions(mentions, Some(&prepared.kb)))
+}
+
+/// Mentions linked and the time it took, over all sessions of a stage.
+#[derive(Debug, Default, Serialize, Deserialize)]
+struct Pace {
+    mentions: usize,
+    seconds: f64,
+}
+
+impl Pace {
+    /// What was written before; nothing where nothing was.
+    fn read(path: &Path) -> Self {
+        let text = std::fs::read(path).unwrap_or_default();
+        serde_json::from_slice(&text).unwrap_or_default()
+    }
+
+    fn rate(&self) -> f64 {
+        self.mentions as f64 / self.seconds.max(1e-9)
+    }
 }
 
 /// File of the trie stage.

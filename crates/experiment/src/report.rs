@@ -17,7 +17,7 @@ use anyhow::{Context, Result};
 use serde::{Deserialize, Serialize};
 use std::path::{Path, PathBuf};
 use syncabel_corpus::predictions::Prediction;
-use syncabel_eval::figures::{self, Curve, ShareCurve, SharePoint};
+use syncabel_eval::figures::{self, Curve, ShareCurve, SharePoint, Swept};
 use syncabel_eval::tables::{ArmSummary, Run, Summary, Table, summarise};
 use syncabel_eval::{Bootstrap, Correction, Difference, EvalOptions, Scored, score};
 
@@ -41,6 +41,9 @@ pub struct Summaries {
     pub arms: Vec<ArmSummary>,
     /// Value of the numeric axis and label of the line, per arm, where the experiment sweeps over a number.
     pub sweep: Vec<SweepPoint>,
+    /// The key of that axis; the human share where left out.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub swept: Option<String>,
     /// Training loss of the first seed of every arm: step and loss, smoothed over a fiftieth of the run.
     pub losses: Vec<(String, Vec<(f64, f64)>)>,
     /// Every pair of arms, the same seeds on both sides.
@@ -109,6 +112,12 @@ pub fn write(experiment: &Experiment, outputs: &[CellOutput], target: &Path) -> 
     draw(&summaries, target)
 }
 
+/// How many cells the tables in a folder are made of.
+pub fn cells_in(target: &Path) -> usize {
+    let text = std::fs::read(target.join("metrics.json")).unwrap_or_default();
+    serde_json::from_slice::<Vec<serde::de::IgnoredAny>>(&text).map_or(0, |cells| cells.len())
+}
+
 /// Draws tables and figures again from `summary.json`.
 ///
 /// # Errors
@@ -149,7 +158,8 @@ fn draw(summaries: &Summaries, target: &Path) -> Result<String> {
     }
     if !summaries.sweep.is_empty() {
         for (stem, unseen) in [("sweep", false), ("sweep_unseen", true)] {
-            figures::human_share(&sweep_curves(summaries, unseen), target, stem)?;
+            let curves = sweep_curves(summaries, unseen);
+            figures::sweep(swept(summaries), &curves, target, stem)?;
         }
     }
     let comparisons = comparison_table(summaries)?;
@@ -193,6 +203,7 @@ fn summaries(experiment: &Experiment, outputs: &[CellOutput]) -> Result<Summarie
         machine: Machine::here(),
         arms,
         sweep,
+        swept: experiment.report.x.clone(),
         losses,
         pairs: pairs(&names, &options)?,
         made_at: made_at(outputs),
@@ -331,6 +342,21 @@ fn budget(cost: &Cost) -> Vec<(String, String)> {
     .to_vec()
 }
 
+/// What the axis of a sweep says.
+fn swept(summaries: &Summaries) -> Swept<'_> {
+    match summaries.swept.as_deref() {
+        None | Some("composition.human_share") => Swept::HUMAN_SHARE,
+        Some("composition.unseen_concept_share") => Swept {
+            axis: "concepts held out of the human data (%)",
+            is_share: true,
+        },
+        Some(axis) => Swept {
+            axis,
+            is_share: false,
+        },
+    }
+}
+
 fn sweep_point(experiment: &Experiment, arm: &str, result: &CellResult) -> Option<SweepPoint> {
     let axis = experiment.report.x.as_ref()?;
     let value = |axis: &String| {
@@ -342,12 +368,20 @@ fn sweep_point(experiment: &Experiment, arm: &str, result: &CellResult) -> Optio
     };
     Some(SweepPoint {
         arm: arm.to_owned(),
+        // Without an axis for the lines, all that differs besides x and the seed.
         line: experiment
             .report
             .rows
             .as_ref()
             .and_then(value)
-            .unwrap_or_default(),
+            .unwrap_or_else(|| {
+                let others = result
+                    .settings
+                    .iter()
+                    .filter(|(path, _)| path != axis && path != "seed");
+                let others: Vec<&str> = others.map(|(_, value)| value.as_str()).collect();
+                others.join(", ")
+            }),
         x: value(axis)?.parse().ok()?,
     })
 }

@@ -17,6 +17,7 @@ use crate::import::{self, Source};
 use crate::local::LocalChat;
 use crate::round_trip::{self, RoundTrip};
 use crate::stage::write_atomically;
+use crate::weights::weights_digest;
 use crate::{card, human, progress, start};
 use anyhow::{Context, Result};
 use serde::de::value::MapAccessDeserializer;
@@ -26,6 +27,7 @@ use std::time::Duration;
 use syncabel_corpus::{Corpus, CorpusFormat, Language, jsonl};
 use syncabel_kb::Kb;
 use syncabel_llm::{ChatBackend, OpenAiClient, OpenAiConfig, RunOptions, Sampling};
+use syncabel_model::ModelSource;
 use syncabel_synth::quality::{FilterReport, Filters, Quality, ROUND_TRIP};
 use syncabel_synth::{
     Generator, ModelOptions, OpenAi, PromptOptions, Prompts, Sample, Selection, SynthOptions,
@@ -408,6 +410,24 @@ pub const FILTERS: &str = "filters.json";
 
 /// Name of the corpus file in a stage's folder.
 pub const CORPUS: &str = "synthetic.jsonl";
+
+/// Digest of the weights that write in this process; `None` for other generators, and for a model of the Hub, which its revision
+/// names.
+///
+/// # Errors
+/// A model that is not there.
+pub fn local_weights(synth: &SynthConfig, file: &ExperimentFile) -> Result<Option<String>> {
+    let SynthConfig::Local(generator) = synth else {
+        return Ok(None);
+    };
+    let Some(local) = &generator.local else {
+        return Ok(None);
+    };
+    match start::pretrained_source(file, "synth.local.source", &local.source)? {
+        ModelSource::Folder(path) | ModelSource::Gguf(path) => weights_digest(&path).map(Some),
+        ModelSource::Hub { .. } => Ok(None),
+    }
+}
 
 /// What decides the corpus: everything but where the server is and how hard it is pressed.
 ///

@@ -223,6 +223,11 @@ fn composition(config: &Experiment) -> Check {
     share(
         "composition.unseen_concept_share",
         config.composition.unseen_concept_share,
+    )?;
+    ensure(
+        config.composition.human_share > 0.0 || config.composition.strategy != Strategy::HumanOnly,
+        "composition.human_share",
+        "is 0, and strategy `human_only` trains on nothing else; leave this cell out (say `arms` instead of `matrix`)",
     )
 }
 
@@ -312,6 +317,12 @@ const SHARED: [&str; 7] = [
 ];
 
 fn axes(config: &Experiment) -> Check {
+    let axes: Vec<&String> = config.matrix.keys().collect();
+    overlap(&axes, "matrix", "another axis")?;
+    for (arm, changes) in &config.arms {
+        let keys: Vec<&String> = changes.keys().collect();
+        overlap(&keys, &format!("arms.{arm}"), "the same arm")?;
+    }
     for (path, values) in &config.matrix {
         let key = format!("matrix.{path}");
         ensure(
@@ -334,6 +345,41 @@ fn axes(config: &Experiment) -> Check {
                     format!("`matrix` sets `{axis}` as well and would win; leave one of them out");
                 return refuse(key, message);
             }
+        }
+    }
+    Ok(())
+}
+
+/// Of two keys that set the same, one would be lost, and labels would say otherwise.
+fn overlap(paths: &[&String], section: &str, who: &str) -> Check {
+    for (number, path) in paths.iter().enumerate() {
+        let mut others = paths[..number].iter();
+        if let Some(other) = others.find(|other| within(path, other) || within(other, path)) {
+            let message = format!("{who} sets `{other}` as well; leave one of them out");
+            return refuse(format!("{section}.{path}"), message);
+        }
+    }
+    Ok(())
+}
+
+/// What the command line sets must hold for all cells: an arm or an axis that sets the same would win.
+pub(crate) fn assigned(config: &Experiment, assigned: &[String]) -> Check {
+    let axes = config.matrix.keys().map(|path| ("matrix".to_owned(), path));
+    let arms = config.arms.iter();
+    let arms = arms.flat_map(|(arm, changes)| {
+        changes
+            .keys()
+            .map(move |path| (format!("arms.{arm}"), path))
+    });
+    for (section, path) in axes.chain(arms) {
+        if let Some(set) = assigned
+            .iter()
+            .find(|set| within(set, path) || within(path, set))
+        {
+            let message = format!(
+                "`--set {set}=...` would be overruled by `{section}`; set `{section}` itself, or choose cells with `--only`"
+            );
+            return refuse(format!("{section}.{path}"), message);
         }
     }
     Ok(())

@@ -306,6 +306,10 @@ fn numbers_that_make_no_sense_are_refused_before_any_work() {
             "train: {human: {epochs: 0}}",
             "e.yaml:6: key `train.human.epochs`",
         ),
+        (
+            "train: {pretrain: {max_steps: 0}}",
+            "e.yaml:6: key `train.pretrain.max_steps`: is 0",
+        ),
         ("link: {beams: 0}", "e.yaml:6: key `link.beams`: is 0"),
         (
             "link: {strategy: best_first, guided: false}",
@@ -357,6 +361,14 @@ fn numbers_that_make_no_sense_are_refused_before_any_work() {
             "heads: 3,",
             &["e.yaml:4: key `model.source.scratch.heads`"],
         ),
+        (
+            "strategy: human_only",
+            "human_share: 0, strategy: human_only",
+            &[
+                "e.yaml:5: key `composition.human_share`: is 0",
+                "nothing else",
+            ],
+        ),
         ("name: t", "name: ../../x", &["e.yaml:1: key `name`"]),
         ("name: t", "name: ''", &["e.yaml:1: key `name`"]),
         (
@@ -397,6 +409,14 @@ fn sweeps_that_make_no_sense_are_refused_before_any_work() {
         ),
         ("arms:\n  x: {train.epoch: 2}", "unknown field `epoch`"),
         (
+            "matrix:\n  train: [{epochs: 1}]\n  train.epochs: [1, 2]",
+            "another axis sets `train` as well",
+        ),
+        (
+            "arms:\n  x: {train.epochs: 1, train: {epochs: 2}}",
+            "the same arm sets `train",
+        ),
+        (
             "matrix: {composition.strategy: [human_only]}\nreport: {rows: composition.strategi}",
             "e.yaml:7: key `report.rows`: `composition.strategi` is no axis of this experiment; the axes are composition.strategy; did you mean `composition.strategy`?",
         ),
@@ -415,6 +435,10 @@ fn sweeps_that_make_no_sense_are_refused_before_any_work() {
     sandbox
         .run(&["run", "e.yaml", "--set", "train.epochs=0"])
         .refused(&["e.yaml: key `train.epochs`", "(set by --set)"]);
+    // An axis would win over it, and nobody would be told.
+    sandbox
+        .run(&["run", "e.yaml", "--set", "seed=3"])
+        .refused(&["key `matrix.seed`", "`--set seed=...` would be overruled"]);
     sandbox.run(&["train", "e.yaml"]).refused(&[
         "e.yaml describes 2 cells",
         "--only",

@@ -213,6 +213,16 @@ impl Phase {
         }
     }
 
+    /// The source that has no example, if one has none.
+    pub(crate) fn emptied(&self) -> Option<&'static str> {
+        match &self.sources {
+            Sources::Pool(pool) => pool.is_empty().then_some(self.name.as_str()),
+            Sources::Alternating { human, .. } if human.is_empty() => Some("human"),
+            Sources::Alternating { synthetic, .. } if synthetic.is_empty() => Some("synthetic"),
+            Sources::Alternating { .. } => None,
+        }
+    }
+
     /// Keeps only the examples for which `keep` holds, for instance those that fit into a row.
     pub(crate) fn retain(&mut self, keep: impl Fn(ExampleId) -> bool) {
         match &mut self.sources {
@@ -428,6 +438,18 @@ pub fn compose<'a>(
         phases,
         report,
     })
+}
+
+/// The codes that a composition holds out of all human training data.
+///
+/// # Errors
+/// [`Error::Config`] for a share outside of 0 to 1.
+pub fn held_out<'a>(
+    human: &'a [Example],
+    composition: &Composition,
+) -> Result<BTreeSet<&'a str>, Error> {
+    check_share("unseen_concept_share", composition.unseen_concept_share)?;
+    Ok(held_out_codes(human, composition))
 }
 
 /// The human examples that a composition trains on, and with them everything human that may go into synthetic data: a

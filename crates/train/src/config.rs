@@ -227,6 +227,10 @@ impl TrainConfig {
             ("evaluate_every_steps", self.evaluate_every_steps),
             ("max_steps", self.max_steps),
             ("max_examples", self.max_examples),
+            ("pretrain.max_steps", self.pretrain.max_steps),
+            ("pretrain.max_examples", self.pretrain.max_examples),
+            ("human.max_steps", self.human.max_steps),
+            ("human.max_examples", self.human.max_examples),
         ] {
             check(
                 key,

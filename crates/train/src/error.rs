@@ -77,7 +77,9 @@ pub enum Error {
     },
 
     /// A checkpoint file cannot be understood.
-    #[error("{path}: {problem}; delete this checkpoint folder to resume from an older one")]
+    #[error(
+        "{path}: {problem}; delete this checkpoint folder to go on from the newest that is left, or from the beginning where there is none"
+    )]
     Corrupt {
         /// The file.
         path: PathBuf,

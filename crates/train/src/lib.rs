@@ -57,7 +57,7 @@ mod train;
 
 pub use compose::{
     ComposeReport, Composition, ExampleId, HumanShareRule, Phase, PhaseName, PhaseReport, Plan,
-    Sources, Strategy, compose, human_for_synthesis,
+    Sources, Strategy, compose, held_out, human_for_synthesis,
 };
 pub use config::{BestMetric, EngineChoice, PhaseConfig, Precision, TrainConfig};
 pub use encode::{EncodeReport, Encoded, encode_examples};

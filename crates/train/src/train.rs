@@ -166,14 +166,18 @@ impl Data {
         }
         let mut phases = plan.phases.clone();
         for phase in &mut phases {
+            let before = phase.emptied();
             phase.retain(|id| training[id.0 as usize].is_some());
-            if phase.epoch_len() == 0 {
-                let why = " after leaving out examples longer than max_length".to_owned();
-                let strategy = plan.report.strategy.as_str();
+            // Of two sources that take turns the other one alone would be another composition.
+            let emptied = phase.emptied().filter(|_| before.is_none());
+            if let Some(source_name) = emptied {
                 return Err(Error::NoExamples {
-                    strategy,
-                    source_name: phase.name.as_str(),
-                    why,
+                    strategy: plan.report.strategy.as_str(),
+                    source_name,
+                    why: format!(
+                        ": every one is longer than `train.max_length`, {} tokens",
+                        config.max_length
+                    ),
                 });
             }
         }

@@ -171,14 +171,14 @@ impl Maker<'_> {
         let shown = self.shown(mention);
         let mut codes_known = false;
         for (i, alternative) in mention.gold.alternatives.iter().enumerate() {
-            let targets = group::targets(
+            let (targets, whole) = group::targets(
                 self.doc,
                 mention,
                 alternative,
                 self.kb,
                 &self.options.groups,
             )?;
-            if targets.len() < alternative.0.len() {
+            if !whole {
                 continue;
             }
             codes_known = true;

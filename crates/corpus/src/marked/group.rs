@@ -71,22 +71,15 @@ pub(super) fn tag(
         return Ok(mapped.unwrap_or(&mention.label).clone());
     };
     // The first alternative that is wholly in the KB; failing that, the first of which some part is.
-    let resolved: Vec<(usize, Vec<Target>)> = mention
+    let resolved: Vec<(Vec<Target>, bool)> = mention
         .gold
         .alternatives
         .iter()
-        .map(|alternative| {
-            Ok((
-                alternative.0.len(),
-                targets(doc, mention, alternative, kb, rule)?,
-            ))
-        })
+        .map(|alternative| targets(doc, mention, alternative, kb, rule))
         .collect::<Result<_, Error>>()?;
-    let whole = resolved
-        .iter()
-        .find(|(parts, targets)| targets.len() == *parts);
-    match whole.or_else(|| resolved.iter().find(|(_, targets)| !targets.is_empty())) {
-        Some((_, targets)) => Ok(tag_of(targets, kb)),
+    let whole = resolved.iter().find(|(_, whole)| *whole);
+    match whole.or_else(|| resolved.iter().find(|(targets, _)| !targets.is_empty())) {
+        Some((targets, _)) => Ok(tag_of(targets, kb)),
         None => Ok(kb
             .group_name(group_without_concept(doc, mention, kb, rule)?)
             .to_owned()),
@@ -105,21 +98,27 @@ pub(super) fn tag_of(targets: &[Target], kb: &Kb) -> String {
     names.join(SEP)
 }
 
-/// The parts of an alternative that the KB has, with their groups.
+/// The parts of an alternative that the KB has, with their groups, and whether it has all of them. Two codes of one concept are one part:
+/// nobody means "X and X".
 pub(super) fn targets(
     doc: &Document,
     mention: &Mention,
     alternative: &Composite,
     kb: &Kb,
     rule: &GroupRule,
-) -> Result<Vec<Target>, Error> {
-    let mut targets = Vec::with_capacity(alternative.0.len());
+) -> Result<(Vec<Target>, bool), Error> {
+    let mut targets: Vec<Target> = Vec::with_capacity(alternative.0.len());
+    let mut found = 0;
     for concept in alternative.0.iter().filter_map(|code| kb.resolve(code)) {
         if let Some(group) = group_of_concept(doc, mention, concept, kb, rule)? {
-            targets.push(Target { concept, group });
+            found += 1;
+            let known = |other: &Target| (other.concept, other.group) == (concept, group);
+            if !targets.iter().any(known) {
+                targets.push(Target { concept, group });
+            }
         }
     }
-    Ok(targets)
+    Ok((targets, found == alternative.0.len()))
 }
 
 fn group_of_concept(

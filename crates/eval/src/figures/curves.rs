@@ -27,10 +27,27 @@ pub struct Curve {
     pub points: Vec<(f64, f64)>,
 }
 
-/// Recall at one share of the human data.
+/// What is swept, along x.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Swept<'a> {
+    /// What the axis says.
+    pub axis: &'a str,
+    /// Whether values are shares from 0 to 1, to be drawn in percent.
+    pub is_share: bool,
+}
+
+impl Swept<'static> {
+    /// The share of the human data (paper, Figure 5), drawn from 0 to 100 %.
+    pub const HUMAN_SHARE: Self = Swept {
+        axis: "share of the human data (%)",
+        is_share: true,
+    };
+}
+
+/// Recall at one value of what is swept.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct SharePoint {
-    /// Share of the human data, from 0 to 1.
+    /// The value: a share of the human data, for instance, from 0 to 1.
     pub share: f64,
     /// Recall@1, from 0 to 1.
     pub recall: f64,
@@ -38,7 +55,7 @@ pub struct SharePoint {
     pub ci95: Interval,
 }
 
-/// Recall of one strategy over shares of the human data.
+/// Recall of one strategy over what is swept.
 #[derive(Debug, Clone, PartialEq)]
 pub struct ShareCurve {
     /// The strategy.
@@ -89,18 +106,20 @@ pub fn line_chart(
     Lines::new(what, axes, lines.collect(), None).and_then(|picture| save(&picture, folder, stem))
 }
 
-/// Draws recall@1 over the share of human data, with intervals, as `stem.svg` and `stem.png`.
+/// Draws recall@1 over what is swept, with intervals, as `stem.svg` and `stem.png`.
 ///
 /// # Errors
 /// As [`loss_curves`].
-pub fn human_share(
+pub fn sweep(
+    swept: Swept<'_>,
     curves: &[ShareCurve],
     folder: &Path,
     stem: &str,
 ) -> Result<[PathBuf; 2], Error> {
+    let scale = if swept.is_share { 100.0 } else { 1.0 };
     let point = |p: &SharePoint| {
         (
-            p.share * 100.0,
+            p.share * scale,
             p.recall * 100.0,
             Some(p.ci95.map(|end| end * 100.0)),
         )
@@ -110,14 +129,16 @@ pub fn human_share(
         label: &curve.label,
         points: curve.points.iter().map(point).filter(finite).collect(),
     });
-    let what = "the figure of human shares";
-    Lines::new(
-        what,
-        ["share of the human data (%)", "recall@1 (%)"],
-        lines.collect(),
-        Some((-3.0, 103.0)),
-    )
-    .and_then(|picture| save(&picture, folder, stem))
+    let lines: Vec<Line<'_>> = lines.collect();
+    let values = lines.iter().flat_map(|line| &line.points).map(|p| p.0);
+    // The first and the last marker stand inside of the frame.
+    let frame = match swept == Swept::HUMAN_SHARE {
+        true => (-3.0, 103.0),
+        false => range(values, 0.04),
+    };
+    let axes = [swept.axis, "recall@1 (%)"];
+    Lines::new("the figure of a sweep", axes, lines, Some(frame))
+        .and_then(|picture| save(&picture, folder, stem))
 }
 
 /// Draws recall@k over k, with intervals, as `stem.svg` and `stem.png`.
@@ -221,7 +242,7 @@ struct Line<'c> {
 }
 
 struct Lines<'c> {
-    axes: [&'static str; 2],
+    axes: [String; 2],
     lines: Vec<Line<'c>>,
     x: (f64, f64),
     y: (f64, f64),
@@ -232,7 +253,7 @@ struct Lines<'c> {
 impl<'c> Lines<'c> {
     fn new(
         what: &'static str,
-        axes: [&'static str; 2],
+        axes: [&str; 2],
         lines: Vec<Line<'c>>,
         x: Option<(f64, f64)>,
     ) -> Result<Self, Error> {
@@ -249,7 +270,7 @@ impl<'c> Lines<'c> {
             0.06,
         );
         Ok(Lines {
-            axes,
+            axes: axes.map(str::to_owned),
             lines,
             x,
             y: (y.0.max(0.0), y.1),
@@ -296,8 +317,8 @@ impl Picture for Lines<'_> {
             .build_cartesian_2d(self.x.0..self.x.1, self.y.0..self.y.1)?;
         chart
             .configure_mesh()
-            .x_desc(self.axes[0])
-            .y_desc(self.axes[1])
+            .x_desc(self.axes[0].as_str())
+            .y_desc(self.axes[1].as_str())
             .x_labels(self.x_labels)
             .y_labels(7)
             .x_label_formatter(&short)

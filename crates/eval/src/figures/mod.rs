@@ -23,8 +23,8 @@ use plotters_backend::{BackendCoord, DrawingErrorKind};
 
 pub use bars::{Bar, ShareBar, bars, stacked_shares};
 pub use curves::{
-    Curve, RELIABILITY_ROWS, RecallCurve, ShareCurve, SharePoint, human_share, line_chart,
-    loss_curves, recall_at_k, reliability, risk_coverage,
+    Curve, RELIABILITY_ROWS, RecallCurve, ShareCurve, SharePoint, Swept, line_chart, loss_curves,
+    recall_at_k, reliability, risk_coverage, sweep,
 };
 pub use intervals::{IntervalChart, IntervalMark, IntervalRow, interval_chart};
 pub(crate) use report::names_of_any;
@@ -255,7 +255,7 @@ mod tests {
                 curve("Interleaved", 3.6),
                 curve("A rather long name of a strategy", 2.5),
             ];
-            let sweep = [
+            let swept = [
                 share_curve("Human only", 0.3),
                 share_curve("Interleaved", 0.45),
             ];
@@ -297,7 +297,7 @@ mod tests {
                 risk_coverage(&[("score", &risk)], folder, "risk").unwrap(),
                 recall_by_strategy(&sample(), folder, "recall").unwrap(),
                 loss_curves(&curves, folder, "loss").unwrap(),
-                human_share(&sweep, folder, "share").unwrap(),
+                sweep(Swept::HUMAN_SHARE, &swept, folder, "share").unwrap(),
             ]
             .concat()
         };
@@ -336,7 +336,7 @@ mod tests {
             Err(Error::NothingToShow { .. })
         ));
         assert!(matches!(
-            human_share(&[], folder.path(), "x"),
+            sweep(Swept::HUMAN_SHARE, &[], folder.path(), "x"),
             Err(Error::NothingToShow { .. })
         ));
     }

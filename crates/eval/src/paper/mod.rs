@@ -240,7 +240,7 @@ impl Sources {
         )?;
         let sweep = experiments::sweep(&self.experiments);
         if !sweep.is_empty() {
-            figures::human_share(&sweep, folder, "human_share")?;
+            figures::sweep(figures::Swept::HUMAN_SHARE, &sweep, folder, "human_share")?;
         }
         // The document takes the SVG; PNG copies would only double the folder.
         for entry in fs::read_dir(folder).map_err(Error::io(folder))? {

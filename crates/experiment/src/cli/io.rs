@@ -44,7 +44,10 @@ pub(super) fn read_corpus(
 ) -> Result<Corpus> {
     let format = corpus_format(path, format)?;
     let options = read_options(rules, language)?;
-    Ok(crate::corpus_file::read(path, format, &options)?.0)
+    let (corpus, report) = crate::corpus_file::read(path, format, &options)?;
+    // What a reader leaves out is not to be found in what it gives.
+    tracing::info!("{}: {report}", path.display());
+    Ok(corpus)
 }
 
 /// How a corpus is to be read.

@@ -10,8 +10,9 @@ use crate::config::{LinkConfig, LinkPrecision};
 use crate::error::BadInput;
 use crate::marking;
 use crate::progress;
+use crate::weights::weights_digest;
 use anyhow::{Context, Result};
-use record::{Record, weights_digest};
+use record::Record;
 use sink::Sink;
 use source::{Input, Item};
 use std::collections::BTreeMap;
@@ -25,8 +26,14 @@ use syncabel_decode::{
 use syncabel_kb::{Digest, Kb};
 use syncabel_model::TextTokenizer;
 
-/// Mentions that are read, linked and written together, at least; what an interruption can cost.
-const WINDOW: usize = 512;
+/// Mentions that are read, linked and written together, at least: with fewer, batches that run out cost more than a few percent.
+const LEAST_WINDOW: usize = 256;
+
+/// And at most: all of them are in memory.
+const MOST_WINDOW: usize = 4096;
+
+/// How long they should take: what an interruption can cost, and how long a reader of the answers waits.
+const WINDOW_TIME: Duration = Duration::from_secs(30);
 
 /// The output format that is made of documents.
 const PUBTATOR: &str = "pubtator";
@@ -166,7 +173,8 @@ pub(super) fn run(args: Args) -> Result<()> {
     // All that can be refused is behind us: now a file may be replaced.
     let (mut sink, done) = args.sink(&mut mentions, record.as_ref())?;
     let mut meter = Meter::new(total, done);
-    let window = WINDOW.max(args.batch.saturating_mul(16));
+    let least = LEAST_WINDOW.max(args.batch.saturating_mul(16));
+    let mut window = least;
     let mut ended = Ok(());
     while ended.is_ok() {
         // What was read before an error is linked and kept.
@@ -188,13 +196,16 @@ pub(super) fn run(args: Args) -> Result<()> {
         if items.is_empty() {
             break;
         }
+        let started = Instant::now();
         link(
             &mut linker,
             &items,
             sink.as_mut(),
             args.explain.then_some(&kb),
+            &mut meter,
         )?;
-        meter.add(items.len() as u64);
+        let windows = WINDOW_TIME.as_secs_f64() / started.elapsed().as_secs_f64().max(1e-3);
+        window = ((items.len() as f64 * windows) as usize).clamp(least, MOST_WINDOW.max(least));
     }
     meter.finish();
     progress::warn_of_unproven(linker.work());
@@ -208,11 +219,19 @@ fn link(
     items: &[Item],
     mut sink: Option<&mut Sink>,
     explain: Option<&Kb>,
+    meter: &mut Meter,
 ) -> Result<()> {
     let mentions: Vec<MarkedMention> = items.iter().map(|item| item.mention.clone()).collect();
+    let mut told = 0;
+    let mut progress = |done: usize| {
+        meter.add(done.saturating_sub(told) as u64);
+        told = told.max(done);
+    };
     let linked = match explain {
         None => {
-            let plain = linker.link(&mentions)?.into_iter();
+            let plain = linker
+                .link_with_progress(&mentions, &mut progress)?
+                .into_iter();
             plain
                 .map(|prediction| (prediction, None))
                 .collect::<Vec<_>>()
@@ -224,6 +243,7 @@ fn link(
                 .collect()
         }
     };
+    progress(mentions.len());
     let mut out = super::io::stdout();
     for ((prediction, why), item) in linked.iter().zip(items) {
         if let Some(sink) = &mut sink {

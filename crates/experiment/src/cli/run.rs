@@ -12,7 +12,7 @@ use std::path::{Path, PathBuf};
 /// Runs every cell of an experiment, stage by stage, skipping stages whose inputs have not changed.
 ///
 /// Interrupted training continues from its last checkpoint. Prints the table of results to stdout and writes it, with
-/// figures, to the results folder.
+/// figures, to the results folder; with --only, beside the run's caches where the results hold more cells already.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Example: syncabel run experiments/quickstart.yaml --set train.epochs=2")]
 pub(super) struct Args {
@@ -89,7 +89,11 @@ pub(super) fn run(args: Args) -> Result<()> {
         );
         outputs.push(output);
     }
-    let target = report::folder(&file, &args.results);
+    let mut target = report::folder(&file, &args.results);
+    if !args.only.is_empty() && report::cells_in(&target) > outputs.len() {
+        // Tables of all arms were not asked to be replaced by those of some.
+        target = folders.experiment.join("part");
+    }
     let report = report::write(&file.experiment, &outputs, &target)?;
     if args.json {
         let results: Vec<&CellResult> = outputs.iter().map(|o| &o.result).collect();

@@ -1,6 +1,7 @@
 //! Documents to rows.
 
 use super::{GROUP_ROWS, failed};
+use crate::error::BadInput;
 use anyhow::{Context, Result};
 use polars::prelude::{
     BatchedWriter, DataFrame, DataType, IntoColumn, ListBuilderTrait, ListPrimitiveChunkedBuilder,
@@ -25,6 +26,10 @@ impl Writer {
     /// # Errors
     /// A folder that cannot be written to.
     pub fn create(path: &Path) -> Result<Self> {
+        if std::fs::metadata(path).is_ok_and(|known| !known.is_file()) {
+            let message = "is no file, and Parquet is not written as a stream; name a file";
+            return Err(BadInput(format!("{} {message}", path.display())).into());
+        }
         let mut name = path.file_name().unwrap_or_default().to_os_string();
         name.push(format!(".{}.tmp", std::process::id()));
         let temporary = path.with_file_name(name);

@@ -67,6 +67,12 @@ fn cells(path: &Path, name: &str, column: &Column) -> Result<Cells, Error> {
                 .collect())
         }
         DataType::Null => Ok(vec![Vec::new(); column.len()]),
+        // Of several codes or preferred names all but one would be lost.
+        DataType::List(_) if matches!(name, "code" | "name") => Err(Error::FieldType {
+            at: Place { path, line: 1 }.location(),
+            field: name.to_owned(),
+            expected: "a column of strings, one a row",
+        }),
         DataType::List(inner) if **inner == DataType::String => {
             let lists = column.list().map_err(to_error)?;
             (0..column.len())

@@ -113,6 +113,7 @@ fn highest(scores: &[f32], k: usize) -> Vec<(NameId, f32)> {
     /// Positions looked at together: most blocks hold nothing of interest.
     const BLOCK: usize = 64;
     let mut found: Vec<(NameId, f32)> = Vec::new();
+    let k = k.min(scores.len());
     if k == 0 {
         return found;
     }
