@@ -236,6 +236,9 @@ struct Chosen {
     log_prob: Tensor<2>,
 }
 
+/// What a model is to read next: a token and a parent for every beam, `[mentions, beams]` each.
+type Next = (Tensor<2, Int>, Tensor<2, Int>);
+
 struct Search<'a> {
     trie: &'a DeviceTrie,
     rules: &'a Rules<'a>,
@@ -302,11 +305,7 @@ impl<'a> Search<'a> {
     ///
     /// # Shapes
     /// - logits: `[mentions * running beams, vocab]`
-    fn step(
-        &mut self,
-        step: usize,
-        logits: Tensor<2>,
-    ) -> Result<Option<(Tensor<2, Int>, Tensor<2, Int>)>, Error> {
+    fn step(&mut self, step: usize, logits: Tensor<2>) -> Result<Option<Next>, Error> {
         let width = self.trie.width(step, self.names > 1);
         let (at, log_probs, broken) = self.allowed(width, logits.cast(DType::F32));
         let columns = log_probs.dims()[1];
