@@ -565,8 +565,7 @@ impl ExperimentFile {
     pub fn cells(&self) -> Result<Vec<(Cell, Experiment)>, ConfigError> {
         let cells = overrides::cells(&self.experiment.arms, &self.experiment.matrix);
         validate::sweep(&self.experiment, &cells).map_err(|r| self.places(None).refusal(r))?;
-        validate::assigned(&self.experiment, &self.assigned)
-            .map_err(|r| self.places(None).refusal(r))?;
+        validate::assigned(&cells, &self.assigned).map_err(|r| self.places(None).refusal(r))?;
         cells
             .into_iter()
             .map(|cell| {

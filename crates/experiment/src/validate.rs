@@ -362,24 +362,21 @@ fn overlap(paths: &[&String], section: &str, who: &str) -> Check {
     Ok(())
 }
 
-/// What the command line sets must hold for all cells: an arm or an axis that sets the same would win.
-pub(crate) fn assigned(config: &Experiment, assigned: &[String]) -> Check {
-    let axes = config.matrix.keys().map(|path| ("matrix".to_owned(), path));
-    let arms = config.arms.iter();
-    let arms = arms.flat_map(|(arm, changes)| {
-        changes
-            .keys()
-            .map(move |path| (format!("arms.{arm}"), path))
-    });
-    for (section, path) in axes.chain(arms) {
-        if let Some(set) = assigned
-            .iter()
-            .find(|set| within(set, path) || within(path, set))
-        {
-            let message = format!(
-                "`--set {set}=...` would be overruled by `{section}`; set `{section}` itself, or choose cells with `--only`"
+/// What the command line sets must hold somewhere: what a cell sets itself wins over it. Where only some cells do (an arm with
+/// another generator, say), they are told.
+pub(crate) fn assigned(cells: &[Cell], assigned: &[String]) -> Check {
+    for set in assigned {
+        let overrules = |cell: &&Cell| cell.changes.iter().any(|(path, _)| within(set, path));
+        let overruling: Vec<String> = cells.iter().filter(overrules).map(Cell::label).collect();
+        if overruling.len() == cells.len() {
+            let message = "is set by `matrix` or `arms` for every cell, which would overrule `--set`; set those, or choose cells with `--only`";
+            return refuse(set.as_str(), message);
+        }
+        if !overruling.is_empty() {
+            tracing::warn!(
+                "`--set {set}=...` changes nothing in {}",
+                overruling.join(", ")
             );
-            return refuse(format!("{section}.{path}"), message);
         }
     }
     Ok(())

@@ -438,7 +438,7 @@ fn sweeps_that_make_no_sense_are_refused_before_any_work() {
     // An axis would win over it, and nobody would be told.
     sandbox
         .run(&["run", "e.yaml", "--set", "seed=3"])
-        .refused(&["key `matrix.seed`", "`--set seed=...` would be overruled"]);
+        .refused(&["key `seed`", "for every cell", "overrule `--set`"]);
     sandbox.run(&["train", "e.yaml"]).refused(&[
         "e.yaml describes 2 cells",
         "--only",
