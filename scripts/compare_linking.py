@@ -11,10 +11,14 @@ Names come from `syncabel kb names KB`, prompts from `scripts/prompts.py predict
 this script, or any other with the options --model, --names, --prompts, --mentions, --batch, --dtype, --sort, --early-stopping, --candidates and --json. Every
 round runs each setting once, one after the other, so that a machine whose speed drifts treats all alike; medians count.
 
+With `--device cuda` both sides run on that GPU (ours keeps trie and beams there; build `guided` with `--features cuda`), in batches of
+`--batch`, and the memory of the GPU is asked of nvidia-smi four times a second. `--random` draws random weights on both sides, for the speed of
+a shape: the folder needs `config.json` and tokenizer only.
+
 Writes OUT/speed.md (mentions a second, processor seconds, peak memory, rows read) and OUT/agreement.md (same names in the same
 order, scores within 1e-3, every difference with both lists).
 """
-import argparse, hashlib, json, os, resource, statistics, subprocess, sys, tempfile, time
+import argparse, hashlib, json, os, resource, statistics, subprocess, sys, tempfile, threading, time
 
 OURS = {
     "beam 5, float32": [],
@@ -30,8 +34,50 @@ THEIRS = {
     "transformers, bfloat16, sorted, early stopping": ["--dtype", "bfloat16", "--sort", "--early-stopping"],
     "transformers, float32, one at a time": ["--batch", "1"],
 }
-# What each of ours is to be compared with, for speed.
+# On a GPU.
+OURS_THERE = {
+    "beam 5, float32": ["engine=device"],
+    "beam 5, bfloat16": ["engine=device", "precision=bf16"],
+}
+THEIRS_THERE = {
+    "transformers, float32": [],
+    "transformers, bfloat16, sorted, early stopping": ["--dtype", "bfloat16", "--sort", "--early-stopping"],
+}
+# Whose answers are compared.
 EXACT = ("beam 5, float32", "transformers, float32")
+
+
+class GpuMemory:
+    """The most memory of all GPUs in use while it is open, less what was in use before, in MB; nothing without nvidia-smi."""
+
+    def __init__(self, device):
+        self.wanted, self.peak = device is not None, None
+
+    def used(self):
+        ask = ["nvidia-smi", "--query-gpu=memory.used", "--format=csv,noheader,nounits"]
+        try:
+            return sum(map(int, subprocess.run(ask, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True).stdout.split()))
+        except (OSError, ValueError):
+            return None
+
+    def watch(self):
+        while not self.ended.wait(0.25):
+            now = self.used()
+            self.peak = now if self.peak is None else max(self.peak, now or 0)
+
+    def __enter__(self):
+        self.before = self.used() if self.wanted else None
+        if self.before is not None:
+            self.ended = threading.Event()
+            self.thread = threading.Thread(target=self.watch)
+            self.thread.start()
+        return self
+
+    def __exit__(self, *_):
+        if self.before is not None:
+            self.ended.set()
+            self.thread.join()
+            self.peak = None if self.peak is None else self.peak - self.before
 
 
 def run(command):
@@ -45,22 +91,27 @@ def run(command):
 
 
 def ours(a, settings, answers):
-    command = [a.guided, a.model, a.names, a.prompts, answers, f"limit={a.mentions}", *settings]
-    seconds, text = run(command)
+    command = [a.guided, a.model, a.names, a.prompts, answers, f"limit={a.mentions}", f"batch={a.batch}", *settings]
+    command += [f"device={a.device}"] * bool(a.device) + ["weights=random"] * a.random
+    with GpuMemory(a.device) as gpu:
+        seconds, text = run(command)
     figures = json.loads(text.strip().splitlines()[-1])
     work = figures["work"] or {}
-    return {"rate": figures["mentions_per_s"], "cpu": seconds, "rss": figures["peak_rss_mb"],
+    return {"rate": figures["mentions_per_s"], "cpu": seconds, "rss": gpu.peak or figures["peak_rss_mb"],
             "rows": work.get("rows"), "prompt": work.get("prompt_tokens"), "passes": work.get("passes")}
 
 
 def theirs(a, settings, answers):
     figures = answers + ".json"
     command = [a.python, a.baseline, "--model", a.hf, "--names", a.names, "--prompts", a.prompts, "--mentions", str(a.mentions),
-               "--candidates", answers, "--json", figures, *settings]
-    seconds, _ = run(command)
+               "--candidates", answers, "--json", figures]
+    # Others than the script beside this one may not know these.
+    command += ["--batch", str(a.batch)] * (a.batch != 16) + ["--device", a.device or ""] * bool(a.device) + ["--random"] * a.random
+    with GpuMemory(a.device) as gpu:
+        seconds, _ = run(command + settings)
     with open(figures) as f:
         figures = json.load(f)
-    return {"rate": figures["mentions_per_s"], "cpu": seconds, "rss": figures["peak_rss_mb"], "rows": None, "prompt": None, "passes": None}
+    return {"rate": figures["mentions_per_s"], "cpu": seconds, "rss": gpu.peak or figures["peak_rss_mb"], "rows": None, "prompt": None, "passes": None}
 
 
 def speed(rounds, names, mentions):
@@ -102,6 +153,8 @@ def provenance(model):
     """The revision of the working folder, and the digest of the weights."""
     done = subprocess.run(["git", "describe", "--always", "--dirty"], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True)
     weights = model if os.path.isfile(model) else os.path.join(model, "model.safetensors")
+    if not os.path.exists(weights):
+        return f"Revision {done.stdout.strip() or 'unknown'}; random weights of the shape in {model}."
     with open(weights, "rb") as f:
         digest = hashlib.file_digest(f, "sha256").hexdigest()
     return f"Revision {done.stdout.strip() or 'unknown'}; weights sha256 {digest[:16]}."
@@ -114,11 +167,19 @@ def main():
     ap.add_argument("--baseline", default=os.path.join(os.path.dirname(os.path.abspath(__file__)), "hf_linking.py"))
     ap.add_argument("--mentions", type=int, default=64)
     ap.add_argument("--rounds", type=int, default=3)
+    ap.add_argument("--batch", type=int, default=16, help="mentions open at once")
+    ap.add_argument("--device", help="a GPU, `cuda`: both sides run there")
+    ap.add_argument("--random", action="store_true", help="random weights, with --device")
     ap.add_argument("--only", action="append", default=[], help="a setting by its name; may be repeated")
     ap.add_argument("--agreement", type=int, default=0, metavar="N",
                     help="compare answers over N mentions, each side once, instead of over those of the last round")
     ap.add_argument("--keep", help="folder for the answers of --agreement; a side whose file is there is not run again")
     a = ap.parse_args()
+    global OURS, THEIRS
+    if a.device:
+        OURS, THEIRS = OURS_THERE, THEIRS_THERE
+    elif a.random:
+        ap.error("--random needs --device")
     os.makedirs(a.out, exist_ok=True)
     head = f"`{' '.join(sys.argv)}`\n\n{provenance(a.model)}\n\n"
     chosen = [n for n in (*OURS, *THEIRS) if not a.only or n in a.only]

@@ -9,7 +9,7 @@ Five beams, all five returned, length-normalised. A name's tokens are those of "
 import argparse, json, resource, time
 
 import torch
-from transformers import AutoModelForCausalLM, AutoTokenizer
+from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer
 
 BEAMS = 5
 
@@ -34,7 +34,7 @@ def allowed_after(trie, prompt_tokens, eos):
 
 
 def link(model, tokenizer, trie, prompts, early_stopping):
-    tokens = tokenizer(prompts, return_tensors="pt", padding=True, add_special_tokens=False, return_token_type_ids=False)
+    tokens = tokenizer(prompts, return_tensors="pt", padding=True, add_special_tokens=False, return_token_type_ids=False).to(model.device)
     start = tokens["input_ids"].shape[1]
     with torch.inference_mode():
         out = model.generate(**tokens, num_beams=BEAMS, num_return_sequences=BEAMS, max_new_tokens=64, do_sample=False,
@@ -53,6 +53,8 @@ def main():
     parser.add_argument("--mentions", type=int, default=64)
     parser.add_argument("--batch", type=int, default=16)
     parser.add_argument("--dtype", default="float32")
+    parser.add_argument("--device", default="cpu", help="cpu, cuda, cuda:1, ...")
+    parser.add_argument("--random", action="store_true", help="random weights: the folder needs config.json and tokenizer only")
     parser.add_argument("--sort", action="store_true", help="prompts of like length together")
     parser.add_argument("--early-stopping", action="store_true")
     parser.add_argument("--candidates", help="answers, JSON Lines")
@@ -61,7 +63,11 @@ def main():
     tokenizer = AutoTokenizer.from_pretrained(a.model, padding_side="left")
     if tokenizer.pad_token_id is None:
         tokenizer.pad_token = tokenizer.eos_token
-    model = AutoModelForCausalLM.from_pretrained(a.model, dtype=getattr(torch, a.dtype)).eval()
+    dtype = getattr(torch, a.dtype)
+    with torch.device(a.device):
+        model = (AutoModelForCausalLM.from_config(AutoConfig.from_pretrained(a.model), dtype=dtype) if a.random
+                 else AutoModelForCausalLM.from_pretrained(a.model, dtype=dtype))
+    model = model.to(a.device).eval()
     # A model's own sampling settings have no place in a beam search.
     model.generation_config.temperature = model.generation_config.top_p = model.generation_config.top_k = None
     with open(a.names) as f:
