@@ -48,36 +48,39 @@ EXACT = ("beam 5, float32", "transformers, float32")
 
 
 class GpuMemory:
-    """The most memory of all GPUs in use while it is open, less what was in use before, in MB; nothing without nvidia-smi."""
+    """The most memory in use on the first GPU while it is open, less what was in use before, in MB; nothing without nvidia-smi."""
+
+    ASK = ["nvidia-smi", "--id=0", "--query-gpu=memory.used", "--format=csv,noheader,nounits", "--loop-ms=250"]
 
     def __init__(self, device):
-        self.wanted, self.peak = device is not None, None
-
-    def used(self):
-        ask = ["nvidia-smi", "--query-gpu=memory.used", "--format=csv,noheader,nounits"]
-        try:
-            return sum(map(int, subprocess.run(ask, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True).stdout.split()))
-        except (OSError, ValueError):
-            return None
+        self.wanted, self.process, self.seen = device is not None, None, []
 
     def watch(self):
-        while not self.ended.wait(0.25):
-            now = self.used()
-            self.peak = now if self.peak is None else max(self.peak, now or 0)
+        for line in self.process.stdout:
+            if line.strip().isdigit():
+                self.seen.append(int(line))
 
     def __enter__(self):
-        self.before = self.used() if self.wanted else None
-        if self.before is not None:
-            self.ended = threading.Event()
+        if self.wanted:
+            try:
+                # One process to its end, which is waited for after the time of the others is taken.
+                self.process = subprocess.Popen(self.ASK, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True)
+            except OSError:
+                return self
             self.thread = threading.Thread(target=self.watch)
             self.thread.start()
+            time.sleep(1)
         return self
 
     def __exit__(self, *_):
-        if self.before is not None:
-            self.ended.set()
+        if self.process:
+            self.process.terminate()
+            self.process.wait()
             self.thread.join()
-            self.peak = None if self.peak is None else self.peak - self.before
+
+    @property
+    def peak(self):
+        return max(self.seen) - self.seen[0] if self.seen else None
 
 
 def run(command):
@@ -149,15 +152,19 @@ def agreement(reference, answers):
     return head + "".join(lists)
 
 
-def provenance(model):
+def provenance(model, random):
     """The revision of the working folder, and the digest of the weights."""
     done = subprocess.run(["git", "describe", "--always", "--dirty"], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True)
-    weights = model if os.path.isfile(model) else os.path.join(model, "model.safetensors")
-    if not os.path.exists(weights):
-        return f"Revision {done.stdout.strip() or 'unknown'}; random weights of the shape in {model}."
-    with open(weights, "rb") as f:
-        digest = hashlib.file_digest(f, "sha256").hexdigest()
-    return f"Revision {done.stdout.strip() or 'unknown'}; weights sha256 {digest[:16]}."
+    revision = done.stdout.strip() or "unknown"
+    if random:
+        return f"Revision {revision}; random weights of the shape in {model}."
+    files = [model] if os.path.isfile(model) else sorted(
+        os.path.join(model, name) for name in os.listdir(model) if name.endswith(".safetensors") and name != "optimizer.safetensors")
+    digests = []
+    for name in files:
+        with open(name, "rb") as f:
+            digests.append(hashlib.file_digest(f, "sha256").hexdigest()[:16])
+    return f"Revision {revision}; weights sha256 {', '.join(digests)}."
 
 
 def main():
@@ -181,7 +188,7 @@ def main():
     elif a.random:
         ap.error("--random needs --device")
     os.makedirs(a.out, exist_ok=True)
-    head = f"`{' '.join(sys.argv)}`\n\n{provenance(a.model)}\n\n"
+    head = f"`{' '.join(sys.argv)}`\n\n{provenance(a.model, a.random)}\n\n"
     chosen = [n for n in (*OURS, *THEIRS) if not a.only or n in a.only]
     if missing := set(a.only) - set(chosen):
         ap.error(f"no setting is called {', '.join(sorted(missing))}; there are: {'; '.join((*OURS, *THEIRS))}")
@@ -207,7 +214,8 @@ def main():
                     one = ours(a, OURS[name], part) if name in OURS else theirs(a, THEIRS[name], part)
                     os.rename(part, file(name))
                     print(f"{name}: {a.mentions} mentions at {one['rate']:.2f} a second", file=sys.stderr)
-        if a.agreement or all(name in rounds for name in EXACT):
+        # Weights that each side draws for itself agree in nothing.
+        if not a.random and (a.agreement or all(name in rounds for name in EXACT)):
             with open(os.path.join(a.out, "agreement.md"), "w") as f:
                 f.write(head + agreement(file(EXACT[1]), file(EXACT[0])))
 

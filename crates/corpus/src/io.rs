@@ -147,28 +147,28 @@ enum Sink {
 
 impl NewFile {
     pub(crate) fn create(path: &Path) -> Result<Self, Error> {
-        let is_device =
-            std::fs::metadata(path).is_ok_and(|known| !known.is_file() && !known.is_dir());
+        let is_stream = is_stream(path);
+        // What the caller calls it, not what a link leads to.
+        let is_gzip = is_gzip(path);
         // A link stays one, and what it leads to is replaced.
-        let target = match is_device {
+        let target = match is_stream {
             true => path.to_owned(),
             false => path.canonicalize().unwrap_or_else(|_| path.to_owned()),
         };
         let path = target.as_path();
-        let temporary = match is_device {
-            // `/dev/stdout` takes what is written; to rename a file over it would be its end.
-            true => path.to_owned(),
-            false => {
-                let mut name = path.file_name().unwrap_or_default().to_os_string();
-                name.push(format!(".{}.tmp", std::process::id()));
-                path.with_file_name(name)
-            }
+        let (temporary, file) = if is_stream {
+            // To rename a file over it would be its end, and what stands in `>> file` must stay.
+            let file = File::options().append(true).open(path);
+            (path.to_owned(), file)
+        } else {
+            let mut name = path.file_name().unwrap_or_default().to_os_string();
+            name.push(format!(".{}.tmp", std::process::id()));
+            let temporary = path.with_file_name(name);
+            let file = File::create(&temporary);
+            (temporary, file)
         };
-        let file = BufWriter::with_capacity(
-            1 << 16,
-            File::create(&temporary).map_err(Error::io(&temporary))?,
-        );
-        let sink = match is_gzip(path) {
+        let file = BufWriter::with_capacity(1 << 16, file.map_err(Error::io(&temporary))?);
+        let sink = match is_gzip {
             // The header's time stays 0, so the same corpus gives the same bytes.
             true => Sink::Gzip(Box::new(GzEncoder::new(file, Compression::default()))),
             false => Sink::Plain(file),
@@ -196,6 +196,14 @@ impl NewFile {
             .and_then(|()| std::fs::rename(&self.temporary, &self.path))
             .map_err(Error::io(&self.path))
     }
+}
+
+/// Whether what is written to a path is not kept there: a device, a pipe, or a name of what the process has open (`/dev/stdout`), though
+/// that be a file.
+fn is_stream(path: &Path) -> bool {
+    let names_what_is_open = ["/dev/stdout", "/dev/stderr", "/dev/fd", "/proc"];
+    names_what_is_open.iter().any(|name| path.starts_with(name))
+        || std::fs::metadata(path).is_ok_and(|known| !known.is_file() && !known.is_dir())
 }
 
 impl Write for NewFile {
@@ -257,6 +265,15 @@ mod tests {
             let mut piped = String::new();
             std::io::Read::read_to_string(&mut reader, &mut piped).unwrap();
             assert_eq!(piped, "new");
+        }
+        // What stands before in a file that is open, as after `>> file`, stays.
+        let open = File::options().append(true).open(&real).unwrap();
+        let named = PathBuf::from(format!("/proc/self/fd/{}", open.as_raw_fd()));
+        if named.exists() {
+            let mut file = NewFile::create(&named).unwrap();
+            file.write_all(b" and more").unwrap();
+            file.finish().unwrap();
+            assert_eq!(std::fs::read(&real).unwrap(), b"new and more");
         }
         // What is given up leaves nothing behind, and takes nothing along.
         drop(NewFile::create(&link).unwrap());

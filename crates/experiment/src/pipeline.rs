@@ -185,6 +185,7 @@ impl<'a> CellRun<'a> {
         let human = human::read(self.file, &self.config.corpus, &kb)?;
         let selector = NameSelector::new(&kb, self.config.target.selection);
         let examples = human::examples(self.config, &human, &kb, &selector)?;
+        let examples = examples.without_held_out(&self.config.composition)?;
         let shown = human::for_synthesis(&human.train, &examples.train, &self.config.composition)?;
         Ok(self
             .synthetic(&kb, &human, &examples, &shown)?
@@ -571,6 +572,7 @@ impl CellRun<'_> {
             "link": link,
             "test": digest_of(&prepared.test)?.to_string(),
             "device": self.config.model.device,
+            "tool": env!("CARGO_PKG_VERSION"),
         });
         let stage = self.store.run("link", inputs, |folder| {
             let source = ModelSource::Folder(trained.checkpoint.clone());

@@ -112,10 +112,15 @@ pub fn write(experiment: &Experiment, outputs: &[CellOutput], target: &Path) -> 
     draw(&summaries, target)
 }
 
-/// How many cells the tables in a folder are made of.
-pub fn cells_in(target: &Path) -> usize {
+/// Labels of the cells that the tables in a folder are made of.
+pub fn labels_in(target: &Path) -> Vec<String> {
+    #[derive(Deserialize)]
+    struct Labelled {
+        label: String,
+    }
     let text = std::fs::read(target.join("metrics.json")).unwrap_or_default();
-    serde_json::from_slice::<Vec<serde::de::IgnoredAny>>(&text).map_or(0, |cells| cells.len())
+    let cells: Vec<Labelled> = serde_json::from_slice(&text).unwrap_or_default();
+    cells.into_iter().map(|cell| cell.label).collect()
 }
 
 /// Draws tables and figures again from `summary.json`.

@@ -1,5 +1,6 @@
 //! Which model it is, whatever its files are called.
 
+use crate::error::BadInput;
 use anyhow::{Context, Result};
 use std::path::{Path, PathBuf};
 use syncabel_kb::Digest;
@@ -28,6 +29,13 @@ pub fn weights_digest(model: &Path) -> Result<String> {
         path.file_name()
             .is_some_and(|name| name != "optimizer.safetensors")
     });
+    if !files
+        .iter()
+        .any(|path| path.extension().is_some_and(|e| e == "safetensors"))
+    {
+        let message = "holds no weights (`*.safetensors`)";
+        return Err(BadInput(format!("{} {message}", model.display())).into());
+    }
     files.sort();
     let mut digests = String::new();
     for file in files {

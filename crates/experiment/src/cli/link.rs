@@ -26,7 +26,12 @@ use syncabel_decode::{
 use syncabel_kb::{Digest, Kb};
 use syncabel_model::TextTokenizer;
 
-/// Mentions that are read, linked and written together, at least: with fewer, batches that run out cost more than a few percent.
+/// Mentions that are read, linked and written together where answers may depend on who is searched at the same time: in a best-first search
+/// that is cut off, and in padded batches.
+const WINDOW: usize = 512;
+
+/// Mentions that are read, linked and written together elsewhere, at least: with fewer, batches that run out cost more than a few
+/// percent.
 const LEAST_WINDOW: usize = 256;
 
 /// And at most: all of them are in memory.
@@ -173,10 +178,13 @@ pub(super) fn run(args: Args) -> Result<()> {
     // All that can be refused is behind us: now a file may be replaced.
     let (mut sink, done) = args.sink(&mut mentions, record.as_ref())?;
     let mut meter = Meter::new(total, done);
-    let least = LEAST_WINDOW.max(args.batch.saturating_mul(16));
+    let several_batches = args.batch.saturating_mul(16);
+    let alone = args.search == "beam" && syncabel_model::is_cpu(&args.device);
+    let least = if alone { LEAST_WINDOW } else { WINDOW }.max(several_batches);
     let mut window = least;
     let mut ended = Ok(());
     while ended.is_ok() {
+        let started = Instant::now();
         // What was read before an error is linked and kept.
         let mut items = Vec::new();
         for item in mentions.by_ref().take(window) {
@@ -196,7 +204,6 @@ pub(super) fn run(args: Args) -> Result<()> {
         if items.is_empty() {
             break;
         }
-        let started = Instant::now();
         link(
             &mut linker,
             &items,
@@ -204,8 +211,10 @@ pub(super) fn run(args: Args) -> Result<()> {
             args.explain.then_some(&kb),
             &mut meter,
         )?;
-        let windows = WINDOW_TIME.as_secs_f64() / started.elapsed().as_secs_f64().max(1e-3);
-        window = ((items.len() as f64 * windows) as usize).clamp(least, MOST_WINDOW.max(least));
+        if alone {
+            let windows = WINDOW_TIME.as_secs_f64() / started.elapsed().as_secs_f64().max(1e-3);
+            window = ((items.len() as f64 * windows) as usize).clamp(least, MOST_WINDOW.max(least));
+        }
     }
     meter.finish();
     progress::warn_of_unproven(linker.work());

@@ -12,7 +12,7 @@ use std::path::{Path, PathBuf};
 /// Runs every cell of an experiment, stage by stage, skipping stages whose inputs have not changed.
 ///
 /// Interrupted training continues from its last checkpoint. Prints the table of results to stdout and writes it, with
-/// figures, to the results folder; with --only, beside the run's caches where the results hold more cells already.
+/// figures, to the results folder; with --only, beside the run's caches where the results hold other cells already.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Example: syncabel run experiments/quickstart.yaml --set train.epochs=2")]
 pub(super) struct Args {
@@ -90,8 +90,9 @@ pub(super) fn run(args: Args) -> Result<()> {
         outputs.push(output);
     }
     let mut target = report::folder(&file, &args.results);
-    if !args.only.is_empty() && report::cells_in(&target) > outputs.len() {
-        // Tables of all arms were not asked to be replaced by those of some.
+    let is_here = |label: &String| outputs.iter().any(|output| output.result.label == *label);
+    if !args.only.is_empty() && !report::labels_in(&target).iter().all(is_here) {
+        // Tables of other arms were not asked to be replaced by those of some.
         target = folders.experiment.join("part");
     }
     let report = report::write(&file.experiment, &outputs, &target)?;
