@@ -2,8 +2,8 @@
 
 use std::ops::Range;
 
-use syncabel_kernels::bf16::{self, Panels};
-use syncabel_kernels::packed::{self, Packed};
+use syncabel_kernels::bf16::{self, Panels, Unit};
+use syncabel_kernels::packed::{self, Kept, Packed};
 use syncabel_kernels::rows::gated_halves;
 use syncabel_kernels::simd::{LANES, add_lanes, sum};
 use syncabel_kernels::{Matrix, Write, multiversion};
@@ -53,16 +53,23 @@ pub enum Precision {
     /// Float32 throughout.
     #[default]
     F32,
-    /// Weights and the inputs of products in bfloat16, sums in float32: half the memory, several times the speed on CPUs
-    /// with AMX or AVX512-BF16.
+    /// Weights in bfloat16, sums in float32: half the memory. On CPUs with AMX or AVX512-BF16 the inputs of products are rounded as
+    /// well, for several times the speed; on others they are not.
     Bf16,
+}
+
+/// Whether this CPU multiplies bfloat16 numbers. If not, rounding the inputs of products gains nothing.
+fn multiplies_bf16() -> bool {
+    matches!(Unit::detect(), Unit::Amx | Unit::Avx512)
 }
 
 /// A projection `[in, out]`.
 #[derive(Debug)]
 pub(crate) enum Weight {
-    F32(Packed),
-    Bf16(Panels),
+    /// For inputs in float32.
+    Packed(Packed),
+    /// For inputs in bfloat16.
+    Panels(Panels),
 }
 
 impl Weight {
@@ -70,8 +77,9 @@ impl Weight {
     fn pack(precision: Precision, values: &[f32], out: usize, input: usize) -> Self {
         let matrix = Matrix::new(values, out, input).transposed();
         match precision {
-            Precision::F32 => Self::F32(Packed::right(matrix)),
-            Precision::Bf16 => Self::Bf16(Panels::right(matrix)),
+            Precision::F32 => Self::Packed(Packed::right(Kept::F32, matrix)),
+            Precision::Bf16 if multiplies_bf16() => Self::Panels(Panels::right(matrix)),
+            Precision::Bf16 => Self::Packed(Packed::right(Kept::Bf16, matrix)),
         }
     }
 
@@ -83,22 +91,22 @@ impl Weight {
         out: usize,
         input: usize,
     ) -> Self {
-        match precision {
-            Precision::F32 => Self::F32(Packed::gated(
-                Matrix::new(gate, out, input).transposed(),
-                Matrix::new(&up, out, input).transposed(),
-            )),
-            Precision::Bf16 => {
+        let kept = match precision {
+            Precision::F32 => Kept::F32,
+            Precision::Bf16 if multiplies_bf16() => {
                 up.splice(..0, gate.iter().copied());
-                Self::pack(precision, &up, 2 * out, input)
+                return Self::pack(precision, &up, 2 * out, input);
             }
-        }
+            Precision::Bf16 => Kept::Bf16,
+        };
+        let [gate, up] = [gate, &up].map(|values| Matrix::new(values, out, input).transposed());
+        Self::Packed(Packed::gated(kept, gate, up))
     }
 
     fn bytes(&self) -> usize {
         match self {
-            Self::F32(packed) => packed.bytes(),
-            Self::Bf16(panels) => panels.bytes(),
+            Self::Packed(packed) => packed.bytes(),
+            Self::Panels(panels) => panels.bytes(),
         }
     }
 }
@@ -119,7 +127,7 @@ impl Left {
         rows: &'l [f32],
         width: usize,
     ) -> Ready<'l> {
-        if precision == Precision::Bf16 {
+        if precision == Precision::Bf16 && multiplies_bf16() {
             self.panels
                 .set_left(Matrix::new(rows, rows.len() / width, width));
         }
@@ -142,16 +150,16 @@ impl Ready<'_> {
     /// `out = rows * weight` (or `+=`).
     pub(crate) fn times(&self, out: &mut [f32], write: Write, weight: &Weight) {
         match weight {
-            Weight::F32(packed) => packed::matmul(out, write, self.rows, packed),
-            Weight::Bf16(panels) => bf16::matmul(out, write, self.panels, panels),
+            Weight::Packed(packed) => packed::matmul(out, write, self.rows, packed),
+            Weight::Panels(panels) => bf16::matmul(out, write, self.panels, panels),
         }
     }
 
     /// `out = silu(rows * gate) * (rows * up)`, where `weight` holds both.
     pub(crate) fn times_gated(self, out: &mut [f32], weight: &Weight) {
         match weight {
-            Weight::F32(packed) => packed::gated_matmul(out, self.rows, packed),
-            Weight::Bf16(panels) => {
+            Weight::Packed(packed) => packed::gated_matmul(out, self.rows, packed),
+            Weight::Panels(panels) => {
                 self.halves.resize(2 * out.len(), 0.0);
                 bf16::matmul(self.halves, Write::Replace, self.panels, panels);
                 gated_halves(out, self.halves, panels.outer() / 2);
@@ -162,8 +170,8 @@ impl Ready<'_> {
     /// `out = rows * weight[.., columns]` on this thread; `columns` begins with a multiple of 32.
     pub(crate) fn times_columns(&self, out: &mut [f32], weight: &Weight, columns: Range<usize>) {
         match weight {
-            Weight::F32(packed) => packed::matmul_columns(out, self.rows, packed, columns),
-            Weight::Bf16(panels) => bf16::matmul_columns(out, self.panels, panels, columns),
+            Weight::Packed(packed) => packed::matmul_columns(out, self.rows, packed, columns),
+            Weight::Panels(panels) => bf16::matmul_columns(out, self.panels, panels, columns),
         }
     }
 }
@@ -190,7 +198,7 @@ impl Table {
     fn new(precision: Precision, values: Vec<f32>) -> Self {
         match precision {
             Precision::F32 => Self::F32(values),
-            Precision::Bf16 => Self::Bf16(values.iter().map(|&x| round(x)).collect()),
+            Precision::Bf16 => Self::Bf16(values.iter().map(|&x| bf16::round(x)).collect()),
         }
     }
 
@@ -221,15 +229,6 @@ impl Table {
             Self::Bf16(values) => std::mem::size_of_val(&values[..]),
         }
     }
-}
-
-/// The bfloat16 number nearest to `x`, ties to even.
-fn round(x: f32) -> u16 {
-    let bits = x.to_bits();
-    if x.is_nan() {
-        return (bits >> 16) as u16 | 0x40;
-    }
-    (bits.wrapping_add(0x7fff + ((bits >> 16) & 1)) >> 16) as u16
 }
 
 fn widen(bits: u16) -> f32 {

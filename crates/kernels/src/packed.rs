@@ -1,4 +1,4 @@
-//! Float32 products with a right factor that is packed once and multiplied often.
+//! Products in float32 with a right factor that is packed once and multiplied often, in float32 or rounded to bfloat16.
 //!
 //! Decoding multiplies a few rows, from one to some hundred, with the same weights again and again. A general matrix
 //! product packs both factors every time, which for few rows costs more than the product. Here the right factor lies in
@@ -8,6 +8,11 @@
 //! panel   32 columns of the right factor, row after row: 2 vectors of 16 a row, edges padded with zeros
 //! gated   16 columns of one right factor and the same 16 of another
 //! ```
+//!
+//! A row of a panel in bfloat16 is one line of cache. Of its 16 words of 32 bits the first eight hold columns 0 to 7 in their lower
+//! halves and 8 to 15 in their upper ones, the others columns 16 to 31 likewise: a shift or a mask makes a vector of float32 of
+//! them, since a bfloat16 number is the upper half of a float32 one. The left factor is not rounded. This is for CPUs that have no
+//! instruction for bfloat16; for the others there is [`bf16`](crate::bf16).
 //!
 //! A kernel keeps up to 12 rows x 32 columns of sums in registers and walks down a panel once: two loads, twelve broadcasts
 //! and 24 multiply-adds a line. With half as wide vectors, and half as many, it walks down half a panel with up to 6 rows, or
@@ -37,12 +42,128 @@ const TASK_ROWS: usize = 96;
 /// A row of a panel.
 #[derive(Clone, Copy, Debug)]
 #[repr(C, align(64))]
-struct Line([f32; WIDTH]);
+struct Line<T = f32>([T; WIDTH]);
 
-/// A right factor `[k, n]` in float32 panels, or two of them for a gated product; see the [module](self) for the layout.
-#[derive(Clone, Debug, Default)]
+/// How the numbers of a right factor are kept.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Kept {
+    /// As they are.
+    F32,
+    /// Rounded to bfloat16, and widened whenever they are multiplied.
+    Bf16,
+}
+
+/// Rows of panels.
+#[derive(Clone, Debug)]
+enum Lines {
+    F32(Pages<Line>),
+    Bf16(Pages<Line<Half>>),
+}
+
+/// A number of a panel.
+trait Number: Copy + Send + Sync {
+    const ZERO: Self;
+
+    fn set(line: &mut Line<Self>, column: usize, value: f32);
+
+    fn get(line: &Line<Self>, column: usize) -> f32;
+
+    /// The lines themselves, if they are float32: what the kernel for AVX-512 reads.
+    fn as_f32(lines: &[Line<Self>]) -> Option<&[Line]>;
+
+    /// V vectors of eight columns from column `from` on; V is even and `from` a multiple of [`HALF`].
+    ///
+    /// # Safety
+    /// The CPU has AVX2, and the columns lie in the line.
+    #[cfg(target_arch = "x86_64")]
+    unsafe fn avx2<const V: usize>(
+        line: &Line<Self>,
+        from: usize,
+    ) -> [std::arch::x86_64::__m256; V];
+}
+
+impl Number for f32 {
+    const ZERO: Self = 0.0;
+
+    fn set(line: &mut Line, column: usize, value: f32) {
+        line.0[column] = value;
+    }
+
+    fn get(line: &Line, column: usize) -> f32 {
+        line.0[column]
+    }
+
+    fn as_f32(lines: &[Line]) -> Option<&[Line]> {
+        Some(lines)
+    }
+
+    #[cfg(target_arch = "x86_64")]
+    #[inline]
+    #[target_feature(enable = "avx2,fma")]
+    unsafe fn avx2<const V: usize>(line: &Line, from: usize) -> [std::arch::x86_64::__m256; V] {
+        debug_assert!(from + 8 * V <= WIDTH);
+        // SAFETY: a line is 32 aligned numbers, and the caller vouches for the columns.
+        std::array::from_fn(|v| unsafe {
+            std::arch::x86_64::_mm256_load_ps(line.0.as_ptr().add(from + 8 * v))
+        })
+    }
+}
+
+/// The upper half of a float32 number.
+#[derive(Clone, Copy, Debug)]
+#[repr(transparent)]
+struct Half(u16);
+
+impl Half {
+    /// Where a column lies in its line.
+    fn place(column: usize) -> usize {
+        column / HALF * HALF + column % 8 * 2 + column / 8 % 2
+    }
+}
+
+impl Number for Half {
+    const ZERO: Self = Self(0);
+
+    fn set(line: &mut Line<Self>, column: usize, value: f32) {
+        line.0[Self::place(column)] = Self(crate::bf16::round(value));
+    }
+
+    fn get(line: &Line<Self>, column: usize) -> f32 {
+        f32::from_bits(u32::from(line.0[Self::place(column)].0) << 16)
+    }
+
+    fn as_f32(_: &[Line<Self>]) -> Option<&[Line]> {
+        None
+    }
+
+    #[cfg(target_arch = "x86_64")]
+    #[inline]
+    #[target_feature(enable = "avx2,fma")]
+    unsafe fn avx2<const V: usize>(
+        line: &Line<Self>,
+        from: usize,
+    ) -> [std::arch::x86_64::__m256; V] {
+        use std::arch::x86_64::*;
+        debug_assert!(V.is_multiple_of(2) && from.is_multiple_of(HALF) && from + 8 * V <= WIDTH);
+        std::array::from_fn(|v| {
+            // SAFETY: a line is 64 aligned bytes, and 16 columns from a multiple of 16 on are half of them.
+            let words = unsafe {
+                let start = line.0.as_ptr().add(from + v / 2 * HALF);
+                _mm256_load_si256(start.cast())
+            };
+            _mm256_castsi256_ps(if v % 2 == 0 {
+                _mm256_slli_epi32::<16>(words)
+            } else {
+                _mm256_and_si256(words, _mm256_set1_epi32(!0xffff))
+            })
+        })
+    }
+}
+
+/// A right factor `[k, n]` in panels, or two of them for a gated product; see the [module](self) for the layout.
+#[derive(Clone, Debug)]
 pub struct Packed {
-    lines: Pages<Line>,
+    lines: Lines,
     inner: usize,
     outer: usize,
     /// Whether panels hold columns of two factors.
@@ -52,11 +173,17 @@ pub struct Packed {
 impl Packed {
     /// Packs a right factor.
     #[must_use]
-    pub fn right(b: Matrix<'_>) -> Self {
-        Self::new(b.rows, b.columns, false, |panel, lines| {
-            let from = panel * WIDTH;
-            columns(lines, 0, b, from..(from + WIDTH).min(b.columns));
-        })
+    pub fn right(kept: Kept, b: Matrix<'_>) -> Self {
+        let lines = match kept {
+            Kept::F32 => Lines::F32(right(b)),
+            Kept::Bf16 => Lines::Bf16(right(b)),
+        };
+        Self {
+            lines,
+            inner: b.rows,
+            outer: b.columns,
+            gated: false,
+        }
     }
 
     /// Packs two right factors of one shape for [`gated_matmul`].
@@ -64,37 +191,18 @@ impl Packed {
     /// # Panics
     /// When their shapes differ.
     #[must_use]
-    pub fn gated(gate: Matrix<'_>, up: Matrix<'_>) -> Self {
+    pub fn gated(kept: Kept, gate: Matrix<'_>, up: Matrix<'_>) -> Self {
         let (inner, outer) = (gate.rows, gate.columns);
         assert_eq!((inner, outer), (up.rows, up.columns), "shapes differ");
-        Self::new(inner, outer, true, |panel, lines| {
-            let from = panel * HALF;
-            let range = from..(from + HALF).min(outer);
-            columns(lines, 0, gate, range.clone());
-            columns(lines, HALF, up, range);
-        })
-    }
-
-    /// Panels filled by `fill`, which is given each one's number and lines of zeros.
-    fn new(
-        inner: usize,
-        outer: usize,
-        gated: bool,
-        fill: impl Fn(usize, &mut [Line]) + Sync,
-    ) -> Self {
-        let width = if gated { HALF } else { WIDTH };
-        let len = inner * outer.div_ceil(width);
-        let lines = Pages::new(len, Line([0.0; WIDTH]), |lines| {
-            lines
-                .par_chunks_mut(inner.max(1))
-                .enumerate()
-                .for_each(|(panel, lines)| fill(panel, lines));
-        });
+        let lines = match kept {
+            Kept::F32 => Lines::F32(gated(gate, up)),
+            Kept::Bf16 => Lines::Bf16(gated(gate, up)),
+        };
         Self {
             lines,
             inner,
             outer,
-            gated,
+            gated: true,
         }
     }
 
@@ -113,16 +221,10 @@ impl Packed {
     /// Bytes that the numbers take, padding included.
     #[must_use]
     pub fn bytes(&self) -> usize {
-        std::mem::size_of_val(&self.lines[..])
-    }
-
-    fn panel(&self, number: usize) -> &[Line] {
-        &self.lines[number * self.inner..][..self.inner]
-    }
-
-    /// Where a panel is, or would be.
-    fn start_of(&self, panel: usize) -> *const Line {
-        self.lines.as_ptr().wrapping_add(panel * self.inner)
+        match &self.lines {
+            Lines::F32(lines) => std::mem::size_of_val(&lines[..]),
+            Lines::Bf16(lines) => std::mem::size_of_val(&lines[..]),
+        }
     }
 
     fn panel_columns(&self) -> usize {
@@ -130,12 +232,42 @@ impl Packed {
     }
 }
 
+fn right<T: Number>(b: Matrix<'_>) -> Pages<Line<T>> {
+    panels(b.rows, b.columns.div_ceil(WIDTH), |panel, lines| {
+        let from = panel * WIDTH;
+        columns(lines, 0, b, from..(from + WIDTH).min(b.columns));
+    })
+}
+
+fn gated<T: Number>(gate: Matrix<'_>, up: Matrix<'_>) -> Pages<Line<T>> {
+    panels(gate.rows, gate.columns.div_ceil(HALF), |panel, lines| {
+        let from = panel * HALF;
+        let range = from..(from + HALF).min(gate.columns);
+        columns(lines, 0, gate, range.clone());
+        columns(lines, HALF, up, range);
+    })
+}
+
+/// Panels of `inner` rows filled by `fill`, which is given each one's number and lines of zeros.
+fn panels<T: Number>(
+    inner: usize,
+    count: usize,
+    fill: impl Fn(usize, &mut [Line<T>]) + Sync,
+) -> Pages<Line<T>> {
+    Pages::new(inner * count, Line([T::ZERO; WIDTH]), |lines| {
+        lines
+            .par_chunks_mut(inner.max(1))
+            .enumerate()
+            .for_each(|(panel, lines)| fill(panel, lines));
+    })
+}
+
 /// Copies columns of a factor into a panel, from column `at` of the panel on.
-fn columns(lines: &mut [Line], at: usize, b: Matrix<'_>, range: Range<usize>) {
+fn columns<T: Number>(lines: &mut [Line<T>], at: usize, b: Matrix<'_>, range: Range<usize>) {
     for (column, to) in range.zip(at..) {
         let start = column * b.column_stride;
         for (row, line) in lines.iter_mut().enumerate() {
-            line.0[to] = b.data[start + row * b.row_stride];
+            T::set(line, to, b.data[start + row * b.row_stride]);
         }
     }
 }
@@ -258,10 +390,30 @@ unsafe fn block(
     panels: Range<usize>,
     next: usize,
 ) {
+    // SAFETY: the caller vouches for it.
+    unsafe {
+        match &b.lines {
+            Lines::F32(lines) => block_of(out, a, rows, b, lines, panels, next),
+            Lines::Bf16(lines) => block_of(out, a, rows, b, lines, panels, next),
+        }
+    }
+}
+
+/// # Safety
+/// As [`block`]; `all` are the lines of `b`.
+unsafe fn block_of<T: Number>(
+    out: &Output,
+    a: &[f32],
+    rows: Range<usize>,
+    b: &Packed,
+    all: &[Line<T>],
+    panels: Range<usize>,
+    next: usize,
+) {
     let vectors = Vectors::detect();
     let walks = rows.len().div_ceil(MOST_ROWS);
     for panel in panels.clone() {
-        let lines = b.panel(panel);
+        let lines = &all[panel * b.inner..][..b.inner];
         let from = panel * b.panel_columns();
         let width = b.panel_columns().min(out.columns.end - from);
         let next = if panel + 1 < panels.end {
@@ -277,7 +429,8 @@ unsafe fn block(
             let fetch = if walks == 1 {
                 Fetch::ahead(lines)
             } else {
-                Fetch::share(b.start_of(next), b.inner, walk, walks)
+                let start = all.as_ptr().wrapping_add(next * b.inner);
+                Fetch::share(start, b.inner, walk, walks)
             };
             products(vectors, &mut sums[..count], left, lines, fetch);
             for (i, sums) in sums[..count].iter().enumerate() {
@@ -326,19 +479,19 @@ const LINES_AHEAD: usize = 32;
 
 impl Fetch {
     /// The same panel, some lines ahead, and beyond its end what follows it.
-    fn ahead(lines: &[Line]) -> Self {
+    fn ahead<T>(lines: &[Line<T>]) -> Self {
         Self {
             from: lines.as_ptr().wrapping_add(LINES_AHEAD).cast(),
-            stride: size_of::<Line>(),
+            stride: size_of::<Line<T>>(),
         }
     }
 
     /// One of `walks` shares of another panel: while rows pass by this one, the memory brings the next one.
-    fn share(panel: *const Line, lines: usize, walk: usize, walks: usize) -> Self {
-        let bytes = lines * size_of::<Line>();
+    fn share<T>(panel: *const Line<T>, lines: usize, walk: usize, walks: usize) -> Self {
+        let bytes = lines * size_of::<Line<T>>();
         Self {
             from: panel.cast::<i8>().wrapping_add(bytes * walk / walks),
-            stride: size_of::<Line>().div_ceil(walks),
+            stride: size_of::<Line<T>>().div_ceil(walks),
         }
     }
 }
@@ -375,10 +528,16 @@ impl Vectors {
 }
 
 /// `sums = left * lines`; 1 to [`MOST_ROWS`] rows.
-fn products(vectors: Vectors, sums: &mut [Line], left: &[f32], lines: &[Line], fetch: Fetch) {
+fn products<T: Number>(
+    vectors: Vectors,
+    sums: &mut [Line],
+    left: &[f32],
+    lines: &[Line<T>],
+    fetch: Fetch,
+) {
     assert!((1..=MOST_ROWS).contains(&sums.len()) && left.len() == sums.len() * lines.len());
     #[cfg(target_arch = "x86_64")]
-    if vectors == Vectors::Avx512 {
+    if let (Vectors::Avx512, Some(lines)) = (vectors, T::as_f32(lines)) {
         // SAFETY: the feature was detected; slices have the lengths that the kernel reads.
         unsafe {
             match sums.len() {
@@ -399,7 +558,7 @@ fn products(vectors: Vectors, sums: &mut [Line], left: &[f32], lines: &[Line], f
         return;
     }
     #[cfg(target_arch = "x86_64")]
-    if vectors == Vectors::Avx2 {
+    if vectors != Vectors::Plain {
         // Parts as equal as can be, of 6 rows at most.
         let inner = lines.len();
         let (mut sums, mut left) = (sums, left);
@@ -410,12 +569,12 @@ fn products(vectors: Vectors, sums: &mut [Line], left: &[f32], lines: &[Line], f
             // SAFETY: the features were detected; slices have the lengths that the kernels read.
             unsafe {
                 match count {
-                    1 => avx2::<1, 4>(these, rows, lines, 0, fetch),
-                    2 => avx2::<2, 4>(these, rows, lines, 0, fetch),
-                    3 => avx2::<3, 4>(these, rows, lines, 0, fetch),
-                    4 => halves::<4>(these, rows, lines, fetch),
-                    5 => halves::<5>(these, rows, lines, fetch),
-                    _ => halves::<6>(these, rows, lines, fetch),
+                    1 => avx2::<T, 1, 4>(these, rows, lines, 0, fetch),
+                    2 => avx2::<T, 2, 4>(these, rows, lines, 0, fetch),
+                    3 => avx2::<T, 3, 4>(these, rows, lines, 0, fetch),
+                    4 => halves::<T, 4>(these, rows, lines, fetch),
+                    5 => halves::<T, 5>(these, rows, lines, fetch),
+                    _ => halves::<T, 6>(these, rows, lines, fetch),
                 }
             }
             (sums, left) = (rest, others);
@@ -430,10 +589,15 @@ fn products(vectors: Vectors, sums: &mut [Line], left: &[f32], lines: &[Line], f
 /// As [`avx2`].
 #[cfg(target_arch = "x86_64")]
 #[target_feature(enable = "avx2,fma")]
-unsafe fn halves<const R: usize>(sums: &mut [Line], left: &[f32], lines: &[Line], fetch: Fetch) {
+unsafe fn halves<T: Number, const R: usize>(
+    sums: &mut [Line],
+    left: &[f32],
+    lines: &[Line<T>],
+    fetch: Fetch,
+) {
     for from in [0, HALF] {
         // SAFETY: the caller vouches for it.
-        unsafe { avx2::<R, 2>(sums, left, lines, from, fetch) };
+        unsafe { avx2::<T, R, 2>(sums, left, lines, from, fetch) };
     }
 }
 
@@ -443,10 +607,10 @@ unsafe fn halves<const R: usize>(sums: &mut [Line], left: &[f32], lines: &[Line]
 /// The CPU has AVX2 and FMA; `sums` has R lines, `left` R rows as long as `lines`, and the columns lie in a line.
 #[cfg(target_arch = "x86_64")]
 #[target_feature(enable = "avx2,fma")]
-unsafe fn avx2<const R: usize, const V: usize>(
+unsafe fn avx2<T: Number, const R: usize, const V: usize>(
     sums: &mut [Line],
     left: &[f32],
-    lines: &[Line],
+    lines: &[Line<T>],
     from: usize,
     fetch: Fetch,
 ) {
@@ -454,17 +618,16 @@ unsafe fn avx2<const R: usize, const V: usize>(
     let inner = lines.len();
     debug_assert!(sums.len() == R && left.len() == R * inner && from + 8 * V <= WIDTH);
     let mut registers = [[_mm256_setzero_ps(); V]; R];
-    let mut ahead = fetch.from.wrapping_add(from * size_of::<f32>());
+    let mut ahead = fetch.from.wrapping_add(from * size_of::<T>());
     for (i, line) in lines.iter().enumerate() {
         // SAFETY: a line is 32 aligned numbers; row r of `left` has number i. A prefetch may point anywhere.
         unsafe {
             _mm_prefetch::<_MM_HINT_T0>(ahead);
-            if V == 4 {
+            if V == 4 && size_of::<Line<T>>() > 64 {
                 _mm_prefetch::<_MM_HINT_T0>(ahead.wrapping_add(64));
             }
             ahead = ahead.wrapping_add(fetch.stride);
-            let b: [__m256; V] =
-                std::array::from_fn(|v| _mm256_load_ps(line.0.as_ptr().add(from + 8 * v)));
+            let b: [__m256; V] = T::avx2(line, from);
             for (r, sums) in registers.iter_mut().enumerate() {
                 let a = _mm256_set1_ps(*left.get_unchecked(r * inner + i));
                 for (sum, b) in sums.iter_mut().zip(b) {
@@ -517,12 +680,12 @@ unsafe fn avx512<const R: usize>(sums: &mut [Line], left: &[f32], lines: &[Line]
     }
 }
 
-fn portable(sums: &mut [Line], left: &[f32], lines: &[Line]) {
+fn portable<T: Number>(sums: &mut [Line], left: &[f32], lines: &[Line<T>]) {
     for (sums, row) in sums.iter_mut().zip(left.chunks_exact(lines.len())) {
         let mut total = [0.0f32; WIDTH];
         for (&a, line) in row.iter().zip(lines) {
-            for (total, b) in total.iter_mut().zip(&line.0) {
-                *total += a * b;
+            for (column, total) in total.iter_mut().enumerate() {
+                *total += a * T::get(line, column);
             }
         }
         sums.0 = total;
@@ -555,8 +718,8 @@ mod tests {
             .collect();
         let flipped: Vec<f32> = (0..k * n).map(|i| b[i % k * n + i / k]).collect();
         for packed in [
-            Packed::right(Matrix::new(&b, k, n)),
-            Packed::right(Matrix::new(&flipped, n, k).transposed()),
+            Packed::right(Kept::F32, Matrix::new(&b, k, n)),
+            Packed::right(Kept::F32, Matrix::new(&flipped, n, k).transposed()),
         ] {
             let (mut out, mut sum) = (start.clone(), start.clone());
             matmul(&mut out, Write::Replace, &a, &packed);
@@ -569,23 +732,53 @@ mod tests {
         }
     }
 
+    /// What is kept in bfloat16 multiplies as the rounded numbers do in float32, bit by bit.
+    fn check_rounded(m: usize, k: usize, n: usize) {
+        let (a, b) = (numbers(m * k, 7919), numbers(k * n, 104_729));
+        let rounded: Vec<f32> = b
+            .iter()
+            .map(|&x| half::bf16::from_f32(x).to_f32())
+            .collect();
+        let [narrow, wide] = [(Kept::Bf16, &b), (Kept::F32, &rounded)].map(|(kept, b)| {
+            let b = Matrix::new(b, k, n);
+            let mut out = vec![0.5; m * n];
+            matmul(&mut out, Write::Add, &a, &Packed::right(kept, b));
+            let mut gate = vec![0.0; m * n];
+            gated_matmul(&mut gate, &a, &Packed::gated(kept, b, b));
+            (out, gate)
+        });
+        // The kernels of AVX-512 and those for bfloat16 both fuse multiplication and addition, as those of AVX2 do.
+        assert!(narrow == wide, "[{m}, {k}] x [{k}, {n}]");
+        let b = Matrix::new(&b, k, n);
+        let [narrow, wide] = [Kept::Bf16, Kept::F32].map(|kept| Packed::right(kept, b).bytes());
+        assert_eq!(2 * narrow, wide);
+    }
+
     proptest! {
         #![proptest_config(ProptestConfig::with_cases(40))]
         #[test]
         fn any_shape_is_right(m in 0usize..40, k in 0usize..60, n in 1usize..100) {
             check(m, k, n);
+            check_rounded(m, k, n);
         }
     }
 
     #[test]
     fn all_vectors_agree_and_a_row_has_the_bits_it_has_alone() {
+        all_vectors_agree::<f32>();
+        all_vectors_agree::<Half>();
+    }
+
+    fn all_vectors_agree<T: Number>() {
         let inner = 37;
         let line = |i: usize| {
-            Line(std::array::from_fn(|c| {
-                ((i * 31 + c * 7) % 19) as f32 / 9.0 - 1.0
-            }))
+            let mut line = Line([T::ZERO; WIDTH]);
+            for c in 0..WIDTH {
+                T::set(&mut line, c, ((i * 31 + c * 7) % 19) as f32 / 9.0 - 1.0);
+            }
+            line
         };
-        let lines: Vec<Line> = (0..inner).map(line).collect();
+        let lines: Vec<Line<T>> = (0..inner).map(line).collect();
         let left = numbers(MOST_ROWS * inner, 7919);
         for vectors in Vectors::available() {
             let product = |left: &[f32]| {
@@ -598,7 +791,7 @@ mod tests {
                 for (column, &sum) in sums.0.iter().enumerate() {
                     let terms = row.iter().zip(&lines);
                     let right: f64 = terms
-                        .map(|(&a, line)| f64::from(a) * f64::from(line.0[column]))
+                        .map(|(&a, line)| f64::from(a) * f64::from(T::get(line, column)))
                         .sum();
                     assert!((f64::from(sum) - right).abs() < 1e-4, "{vectors:?}");
                 }
@@ -624,10 +817,10 @@ mod tests {
             let (gate, up) = (numbers(k * n, 31), numbers(k * n, 104_729));
             let (gate, up) = (Matrix::new(&gate, k, n), Matrix::new(&up, k, n));
             let mut out = vec![9.0; m * n];
-            gated_matmul(&mut out, &a, &Packed::gated(gate, up));
+            gated_matmul(&mut out, &a, &Packed::gated(Kept::F32, gate, up));
             let [gates, ups] = [gate, up].map(|b| {
                 let mut out = vec![0.0; m * n];
-                matmul(&mut out, Write::Replace, &a, &Packed::right(b));
+                matmul(&mut out, Write::Replace, &a, &Packed::right(Kept::F32, b));
                 out
             });
             for ((out, gate), up) in out.iter().zip(gates).zip(ups) {
@@ -641,7 +834,7 @@ mod tests {
     fn columns_are_those_of_the_whole_product() {
         for (m, k, n) in [(1, 20, 96), (13, 33, 333), (130, 7, 70), (70, 0, 70)] {
             let a = numbers(m * k, 7919);
-            let packed = Packed::right(Matrix::new(&numbers(k * n, 31), k, n));
+            let packed = Packed::right(Kept::F32, Matrix::new(&numbers(k * n, 31), k, n));
             let mut whole = vec![0.0; m * n];
             matmul(&mut whole, Write::Replace, &a, &packed);
             for columns in [0..n, 32..33, 64..n, 32..32] {
@@ -657,7 +850,7 @@ mod tests {
     fn neither_threads_nor_other_rows_change_a_bit() {
         let (m, k, n) = (131, 70, 333);
         let (a, b) = (numbers(m * k, 7), numbers(k * n, 5));
-        let packed = Packed::right(Matrix::new(&b, k, n));
+        let packed = Packed::right(Kept::F32, Matrix::new(&b, k, n));
         let mut all = vec![0.0; m * n];
         matmul(&mut all, Write::Replace, &a, &packed);
         for row in [0, 5, 96, 130] {

@@ -88,6 +88,12 @@ impl Tiles {
     }
 }
 
+/// The bfloat16 number nearest to `x`, ties to even: the upper half of a float32 one.
+#[must_use]
+pub fn round(x: f32) -> u16 {
+    pack::round(x) as u16
+}
+
 const ZERO: Tile = Tile([0; OUTER * OUTER]);
 
 /// A matrix in bfloat16, ready to be a factor; see the [module](self) for the layout.
