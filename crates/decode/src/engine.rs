@@ -10,6 +10,10 @@ impl PoolModel for Engine {
         self.weights().shape().vocab
     }
 
+    fn positions(&self) -> usize {
+        self.weights().shape().positions
+    }
+
     fn forward(&mut self, runs: &[Run], scoring: Scoring) -> Result<Vec<Scores>, Error> {
         let runs: Vec<EngineRun<'_>> = runs
             .iter()

@@ -6,8 +6,8 @@
 //! | column | value |
 //! | --- | --- |
 //! | `Candidates` | every answer of the search (with [`Lexical`] also the nearest names), best first (with [`Lexical`] by the sum that ranks, not by the score shown); names of one concept stay apart; score = `exp` of the answer's length-normalised log-probability, `(p_1 ... p_n)^(1/n)` |
-//! | `Prediction_beam_score` | the score of the best candidate |
-//! | `Prediction_score` | `exp` of the mean log-probability of the best answer's tokens without end and separators |
+//! | `Prediction_beam_score` | the score of the answer that is predicted: the best candidate, with [`ConceptRule::SummedNames`] the best of the predicted concept |
+//! | `Prediction_score` | `exp` of the mean log-probability of that answer's tokens without end and separators |
 //! | `Margin` | lead of the predicted concept over the next one in nats, by what [`ConceptRule`] compares, so never negative; empty when every candidate has the same code (with [`SearchOptions::within`]: no other concept is within reach) |
 //! | `Probability` | that the predicted concept is right, by a [`Calibration`] fitted on held-out data; empty without one |
 
@@ -45,7 +45,7 @@ pub const NO_CODE: &str = "NO_CODE";
 pub struct LinkOptions {
     /// How to search.
     pub search: SearchOptions,
-    /// Mentions decoded together. Answers do not depend on it, memory does.
+    /// Mentions decoded together. Memory depends on it, answers do not, but for those that [`Work::unproven`] counts.
     pub batch: usize,
     /// How names decide about concepts.
     pub concepts: ConceptRule,
@@ -267,6 +267,13 @@ impl<'a> Linker<'a> {
         if let Some(reason) = options.calibration.as_ref().and_then(Calibration::defect) {
             return refuse("calibration", reason);
         }
+        let candidates = options.search.beams + options.lexical.map_or(0, |lexical| lexical.names);
+        if options.calibration.is_some() && candidates < 2 {
+            return refuse(
+                "calibration",
+                "compares the candidates of a mention: ask for two or more of them (`beams`)",
+            );
+        }
         Ok(Self {
             model,
             tokenizer,
@@ -277,6 +284,51 @@ impl<'a> Linker<'a> {
             work: Work::default(),
             memory: Memory::default(),
         })
+    }
+
+    /// Whether a mention's prompt and the longest possible answer fit into the model's context; [`Linker::link`] refuses others.
+    ///
+    /// # Errors
+    /// [`Error::Mention`] around [`Error::TooLong`], and what the tokenizer reports.
+    pub fn check_length(&self, mention: &MarkedMention) -> Result<(), Error> {
+        if !self.may_be_too_long(mention.prompt().len()) {
+            return Ok(());
+        }
+        let needed = self.tokenizer.encode(&mention.prompt())?.len() + self.longest_answer();
+        let capacity = self.positions();
+        if needed <= capacity {
+            return Ok(());
+        }
+        Err(Error::Mention {
+            document: mention.document.clone(),
+            mention: mention.mention_id.clone(),
+            source: Box::new(Error::TooLong {
+                query: 0,
+                needed,
+                capacity,
+            }),
+        })
+    }
+
+    /// Whether [`Linker::check_length`] may refuse any prompt of so many bytes: a token has one at least, and a tokenizer adds a
+    /// few of its own.
+    pub fn may_be_too_long(&self, bytes: usize) -> bool {
+        const ADDED: usize = 8;
+        let needed = bytes.saturating_add(ADDED + self.longest_answer());
+        needed > self.positions()
+    }
+
+    fn longest_answer(&self) -> usize {
+        let constraint = self.trie.map_or(Constraint::Free, Constraint::Guided);
+        self.options.search.longest_answer(constraint)
+    }
+
+    fn positions(&self) -> usize {
+        match &self.model {
+            Model::Steps(model) => model.positions(),
+            Model::Pool(model) => model.positions(),
+            Model::Batches(model) => model.positions(),
+        }
     }
 
     /// What the model has read so far; nothing is counted over a [`StepModel`].
@@ -551,9 +603,12 @@ impl<'a> Linker<'a> {
                 codes.push(code);
             }
         }
+        let code = codes.join("+");
+        codes.sort_unstable();
         Answer {
             name: names.join(SEP),
-            code: codes.join("+"),
+            code,
+            concepts: codes.join("+"),
             worth: ranked.worth,
             log_score: hypothesis.score,
             sum_log_prob: hypothesis.sum_log_prob,
@@ -620,14 +675,17 @@ impl<'a> Linker<'a> {
         };
         match self.options.concepts {
             ConceptRule::BestName => {
-                let rival = answers.iter().find(|answer| answer.code != best.code);
+                let rival = answers
+                    .iter()
+                    .find(|answer| answer.concepts != best.concepts);
                 (Some(best), rival.map(|rival| best.worth - rival.worth))
             }
             ConceptRule::SummedNames => {
                 // Candidates are few, and their order decides ties.
                 let mut sums: Vec<(&Answer, f64)> = Vec::new();
                 for answer in answers {
-                    match sums.iter_mut().find(|(first, _)| first.code == answer.code) {
+                    let same = |(first, _): &&mut (&Answer, f64)| first.concepts == answer.concepts;
+                    match sums.iter_mut().find(same) {
                         Some((_, sum)) => *sum = log_add(*sum, answer.sum_log_prob),
                         None => sums.push((answer, answer.sum_log_prob)),
                     }
@@ -693,6 +751,8 @@ struct Ranked {
 struct Answer {
     name: String,
     code: String,
+    /// The codes in an order of their own: a composite is a set.
+    concepts: String,
     worth: f64,
     log_score: f64,
     sum_log_prob: f64,

@@ -17,6 +17,7 @@ use crate::{
 pub struct LlamaSteps<'m> {
     session: Session<'m>,
     vocab: usize,
+    positions: usize,
     prompts: usize,
     beams: usize,
     /// For each row of the last call its place in the rectangle; after a prefill, its prompt.
@@ -33,6 +34,7 @@ impl<'m> LlamaSteps<'m> {
         Self {
             session: Session::new(model, config, &model.device()),
             vocab: model.vocab_size(),
+            positions: config.max_position_embeddings,
             prompts: 0,
             beams: 0,
             places: Vec::new(),
@@ -68,6 +70,10 @@ impl<'m> LlamaSteps<'m> {
 impl StepModel for LlamaSteps<'_> {
     fn vocab_size(&self) -> usize {
         self.vocab
+    }
+
+    fn positions(&self) -> usize {
+        self.positions
     }
 
     fn prefill(

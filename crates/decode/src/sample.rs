@@ -80,7 +80,7 @@ impl<M: PoolModel> Sampler<M> {
         self.open.len()
     }
 
-    /// Takes a text on; [`step`](Self::step) hands it out under the number returned.
+    /// Takes a text on; [`step`](Self::step) hands it out under the number returned. A text has at least one token.
     pub fn add(&mut self, draw: Draw) -> usize {
         let ticket = self.next;
         self.next += 1;

@@ -287,6 +287,11 @@ pub fn search(
 
 /// Something that searches names for whole batches by itself, where its weights are.
 pub trait BatchSearch {
+    /// Most tokens of a prompt and what follows it.
+    fn positions(&self) -> usize {
+        usize::MAX
+    }
+
     /// Decodes all `queries` together; for each, in input order, its answers, best first: at most `options.beams`.
     ///
     /// # Errors
@@ -342,16 +347,22 @@ impl<'a> Rules<'a> {
         })
     }
 
-    /// The most tokens that an answer can have, so that a model need not allocate for more.
     fn longest_answer(&self) -> usize {
-        let Constraint::Guided(trie) = self.constraint else {
-            return self.options.max_new_tokens;
-        };
-        let name_and_end = trie.longest_name_tokens() + 1;
-        let names = self.options.multi_answer.unwrap_or(1);
-        self.options
-            .max_new_tokens
-            .min(name_and_end.saturating_mul(names))
+        self.options.longest_answer(self.constraint)
+    }
+
+    /// Refuses what does not fit into so many positions, before anything is read.
+    fn check_lengths(&self, queries: &[Query], capacity: usize) -> Result<(), Error> {
+        let longest = self.longest_answer();
+        let needed = |query: &Query| query.prompt.len().saturating_add(longest);
+        match queries.iter().position(|query| needed(query) > capacity) {
+            Some(query) => Err(Error::TooLong {
+                query,
+                needed: needed(&queries[query]),
+                capacity,
+            }),
+            None => Ok(()),
+        }
     }
 
     fn length_divisor(&self, length: usize) -> f64 {
@@ -374,6 +385,16 @@ impl SearchOptions {
             }
             _ => None,
         }
+    }
+
+    /// The most tokens that an answer can have, so that a model need not allocate for more.
+    pub(crate) fn longest_answer(&self, constraint: Constraint<'_>) -> usize {
+        let Constraint::Guided(trie) = constraint else {
+            return self.max_new_tokens;
+        };
+        let name_and_end = trie.longest_name_tokens() + 1;
+        let names = self.multi_answer.unwrap_or(1);
+        self.max_new_tokens.min(name_and_end.saturating_mul(names))
     }
 
     pub(crate) fn check(&self, constraint: Constraint<'_>) -> Result<(), Error> {

@@ -1,4 +1,4 @@
-//! The one thing that a search asks of a model: logits for the next token of many rows.
+//! The least that a search can ask of a model: logits for the next token of many rows. [`PoolModel`](crate::PoolModel) offers more.
 
 use crate::Error;
 
@@ -14,6 +14,11 @@ use crate::Error;
 pub trait StepModel {
     /// Number of logits of a row.
     fn vocab_size(&self) -> usize;
+
+    /// Most tokens of a prompt and what follows it.
+    fn positions(&self) -> usize {
+        usize::MAX
+    }
 
     /// Forgets all rows, reads `prompts` and returns the logits behind each prompt's last token.
     ///

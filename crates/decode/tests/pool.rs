@@ -421,6 +421,74 @@ fn a_search_that_reads_too_much_says_that_nothing_is_proved() {
     }
 }
 
+/// A flat model and names of one length: every shorter beginning is read before any name is finished.
+#[test]
+fn a_search_that_has_found_nothing_yet_still_ends_with_a_name_and_all_together_hold_little() {
+    let six = (0..6u32.pow(6)).map(|i| spell(i, 6)).collect();
+    let trie = trie(&[six]);
+    for (within, length_penalty) in [(None, 1.0), (None, 0.0), (Some(2.0), 1.0)] {
+        let mut model = HashPool::new(VOCAB, 1);
+        model.model.spread = 0.0;
+        let options = SearchOptions {
+            strategy: Way::BestFirst,
+            beams: 1,
+            length_penalty,
+            within,
+            ..Default::default()
+        };
+        let guided = Constraint::Guided(&trie);
+        let (found, work) = decode(&mut model, &queries(12, 1), guided, &options, 8);
+        assert_eq!(work.unproven, 12);
+        assert!(
+            found
+                .iter()
+                .all(|found| found.len() == 1 && found[0].tokens.len() == 7)
+        );
+        // Eight that reach 8,192 each would be 65,536.
+        assert!(model.most_held < 18_000, "{}", model.most_held);
+    }
+}
+
+#[test]
+fn what_does_not_fit_the_model_is_refused_before_anything_is_read() {
+    let trie = trie(&[four_letters()]);
+    let mut model = HashPool::new(VOCAB, 1);
+    let long = Query::new(vec![1; 20], GROUP);
+    let asked = [queries(3, 1), vec![long]].concat();
+    let mut search = |positions, strategy| {
+        model.positions = positions;
+        let options = SearchOptions {
+            strategy,
+            ..Default::default()
+        };
+        let guided = Constraint::Guided(&trie);
+        let outcome = search(
+            &mut model,
+            &asked,
+            guided,
+            SPECIAL,
+            &options,
+            2,
+            &mut |_, _| (),
+        );
+        (outcome, std::mem::take(&mut model.passes))
+    };
+    for strategy in [Way::Beam, Way::BestFirst] {
+        // Four letters and the end behind twenty tokens.
+        let (outcome, passes) = search(24, strategy);
+        let refused = matches!(
+            outcome,
+            Err(Error::TooLong {
+                query: 3,
+                needed: 25,
+                capacity: 24
+            })
+        );
+        assert!(refused && passes == 0, "{outcome:?}");
+        assert!(search(25, strategy).0.is_ok());
+    }
+}
+
 fn four_letters() -> Vec<String> {
     (0..6u32.pow(4)).map(|i| spell(i, 4)).collect()
 }

@@ -181,7 +181,7 @@ impl Writer {
         }
         let left = self.positions.saturating_sub(prompt.len());
         let max_new_tokens = sampling.max_new_tokens.map_or(left, |most| most as usize);
-        if prompt.is_empty() || max_new_tokens > left {
+        if prompt.is_empty() || max_new_tokens == 0 || max_new_tokens > left {
             return Err(format!(
                 "a prompt of {} tokens and an answer of {max_new_tokens} do not fit into its {} positions",
                 prompt.len(),

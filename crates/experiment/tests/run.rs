@@ -401,6 +401,57 @@ fn killed_linking_resumes_to_the_same_answers(sandbox: &Sandbox, checkpoint: &st
     assert_eq!(resumed, whole);
 }
 
+/// `--to pubtator --resume`, wherever the file was torn.
+fn documents_are_gone_on_with(sandbox: &Sandbox, checkpoint: &str) {
+    let note = |i: usize| {
+        let text = format!("Case {i} had Hodgkin disease. Then came chorea again.");
+        let spans = [("Hodgkin disease", 15), ("chorea", 6)].map(|(words, length)| {
+            let at = text.find(words).unwrap();
+            serde_json::json!({"spans": [[at, at + length]], "text": words, "label": "Disorders"})
+        });
+        serde_json::json!({"id": format!("n{i}"), "text": text, "mentions": spans}).to_string()
+            + "\n"
+    };
+    sandbox.write("documents.jsonl", (0..3).map(note).collect::<String>());
+    let link = |input: &str, more: &[&str]| {
+        let fixed = ["--to", "pubtator", "--out", "documents.txt"];
+        let model = ["--model", checkpoint, "--kb", "terms.kb"];
+        sandbox.run(&[&["link", input], &fixed[..], &model[..], more].concat())
+    };
+    let read = || std::fs::read_to_string(sandbox.path("documents.txt")).unwrap();
+    link("documents.jsonl", &[]).ok();
+    let whole = read();
+    assert_eq!(
+        whole.lines().filter(|l| l.contains('\t')).count(),
+        6,
+        "{whole}"
+    );
+    let second = whole.find("n1|t|").unwrap();
+    let half = whole[second..].find("chorea\tDisorders").unwrap();
+    let half = second + whole[second..second + half].rfind('\n').unwrap() + 1;
+    for torn in [
+        whole[..0].to_owned(),
+        whole[..second].to_owned(),
+        whole[..second + 9].to_owned(),
+        whole[..whole.len() - 1].to_owned(),
+        // As an error in the input leaves it: a document without its last mention.
+        format!("{}\n", &whole[..half]),
+        whole.clone(),
+    ] {
+        sandbox.write("documents.txt", &torn);
+        link("documents.jsonl", &["--resume"]).ok();
+        assert_eq!(read(), whole, "after {torn:?}");
+    }
+    sandbox.write("documents.txt", &whole[second..]);
+    link("documents.jsonl", &["--resume"]).refused(&["documents.txt", "another input"]);
+    sandbox.write("documents.txt", "my notes");
+    link("documents.jsonl", &["--resume"]).refused(&["documents.txt", "no documents"]);
+    assert_eq!(read(), "my notes");
+    for name in ["documents.txt", "documents.txt.run.json"] {
+        std::fs::remove_file(sandbox.path(name)).unwrap();
+    }
+}
+
 /// Formats, searches and calibration of `link`, with a model that knows its few names.
 fn linking_in_every_form(sandbox: &Sandbox, checkpoint: &str) {
     let link = |more: &[&str]| {
@@ -443,6 +494,7 @@ fn linking_in_every_form(sandbox: &Sandbox, checkpoint: &str) {
         assert_eq!(read("linked.jsonl"), held);
     }
     sandbox.write("linked.jsonl", &lines);
+    documents_are_gone_on_with(sandbox, checkpoint);
     let stats = sandbox.run(&["trie", "inspect", "names.trie"]).ok();
     assert!(stats.contains("forced tokens"), "{stats}");
 

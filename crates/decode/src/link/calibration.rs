@@ -75,9 +75,9 @@ impl Calibration {
     /// The temperature under which the outcomes of `predictions` are most likely.
     ///
     /// # Errors
-    /// [`Error::Option`] when no prediction has candidates and gold.
+    /// [`Error::Option`] when no prediction has candidates and gold, or none has candidates of two concepts.
     pub fn fit_temperature(predictions: &[Prediction]) -> Result<(Self, CalibrationReport), Error> {
-        let rows = rows(predictions)?;
+        let rows = comparable(predictions)?;
         let loss = |log_temperature: f64| -> f64 {
             let temperature = log_temperature.exp();
             let surprise = |(prediction, right): &(&Prediction, bool)| {
@@ -99,7 +99,7 @@ impl Calibration {
     /// # Errors
     /// As [`Calibration::fit_temperature`].
     pub fn fit_isotonic(predictions: &[Prediction]) -> Result<(Self, CalibrationReport), Error> {
-        let rows = rows(predictions)?;
+        let rows = comparable(predictions)?;
         let mut pairs: Vec<(f64, f64)> = rows
             .iter()
             .map(|&(prediction, right)| {
@@ -155,6 +155,26 @@ fn predicted(prediction: &Prediction) -> Option<&str> {
     )
 }
 
+/// [`rows`] of which one at least has something to compare.
+fn comparable(predictions: &[Prediction]) -> Result<Vec<(&Prediction, bool)>, Error> {
+    let rows = rows(predictions)?;
+    let compares = |(prediction, _): &(&Prediction, bool)| {
+        let mut concepts = prediction
+            .candidates
+            .iter()
+            .map(|c| sorted(c.code.split('+')));
+        let first = concepts.next();
+        concepts.any(|other| Some(other) != first)
+    };
+    if !rows.iter().any(compares) {
+        return Err(Error::Option {
+            key: "calibration",
+            reason: "no prediction has candidates of two concepts, so nothing can be compared; link with more beams",
+        });
+    }
+    Ok(rows)
+}
+
 /// Predictions that can teach something, and whether they are right.
 fn rows(predictions: &[Prediction]) -> Result<Vec<(&Prediction, bool)>, Error> {
     let row = |prediction| {
@@ -188,7 +208,7 @@ fn share(candidates: &[Candidate], code: &str, temperature: f64) -> f64 {
     let weight = |candidate: &Candidate| (log(candidate) - best).exp();
     let own: f64 = candidates
         .iter()
-        .filter(|c| c.code == code)
+        .filter(|c| c.code == code || sorted(c.code.split('+')) == sorted(code.split('+')))
         .map(weight)
         .sum();
     let all: f64 = candidates.iter().map(weight).sum();
@@ -258,6 +278,20 @@ mod tests {
         let flat = Calibration::Temperature { temperature: 1e9 };
         assert!((flat.probability(&row).unwrap() - 2.0 / 3.0).abs() < 1e-6);
         assert_eq!(calm.probability(&Prediction::default()), None);
+        // The parts of a composite have no order.
+        let row = prediction(&[("A+B", 0.4), ("C", 0.3), ("B+A", 0.3)], "A+B");
+        assert!((calm.probability(&row).unwrap() - 0.7).abs() < 1e-12);
+    }
+
+    #[test]
+    fn single_candidates_teach_nothing() {
+        let rows: Vec<Prediction> = (0..10)
+            .map(|i| prediction(&[("A", 0.9)], if i < 6 { "A" } else { "C" }))
+            .collect();
+        for fit in [Calibration::fit_temperature, Calibration::fit_isotonic] {
+            let error = fit(&rows).unwrap_err().to_string();
+            assert!(error.contains("more beams"), "{error}");
+        }
     }
 
     /// Confidence 0.9 that is right six times in ten.

@@ -43,6 +43,10 @@ impl Answers {
                     .is_some_and(|worst| worst.score > score)
     }
 
+    pub(super) fn is_empty(&self) -> bool {
+        self.found.is_empty()
+    }
+
     pub(super) fn add(&mut self, name: Hypothesis, rules: &Rules<'_>) {
         if name.sum_log_prob > self.highest_sum {
             self.highest_sum = name.sum_log_prob;

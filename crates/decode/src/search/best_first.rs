@@ -19,7 +19,9 @@
 //! a higher sum than the best finished name, membership is known, and beginnings whose bound by score is beaten by K
 //! members are dropped as well.
 //!
-//! **Limit.** A mention that has read 8,192 tokens ends with the best names found so far; [`super::Work::unproven`] counts them.
+//! **Limit.** A mention that has read 8,192 tokens ends with the best names found so far, and if there is none, with the one that the best
+//! beginning leads to, token by token; [`super::Work::unproven`] counts such mentions. What they have read by then depends on how many places
+//! were read in one pass, so their answers, and theirs alone, may depend on who was open beside them.
 //!
 //! **Ties.** Names of equal score come in the order of their tokens, whatever the order in which they were found.
 
@@ -90,7 +92,12 @@ impl<'q> BestFirst<'q> {
         })
     }
 
-    /// Asks for the prompt first, then for the `room` best beginnings that may still matter.
+    /// Tokens read behind the prompt.
+    pub(super) fn rows(&self) -> usize {
+        self.rows
+    }
+
+    /// Asks for the prompt first, then for the best beginnings that may still matter, until they have `room` rows.
     pub(super) fn ask(
         &mut self,
         room: usize,
@@ -113,7 +120,8 @@ impl<'q> BestFirst<'q> {
         let open = self.frontier.peek();
         let highest = open.map_or(f64::NEG_INFINITY, |best| best.priority);
         self.answers.settle(highest, rules);
-        while self.reading.len() < room {
+        let mut read = 0;
+        while read < room {
             let Some(best) = self.frontier.pop() else {
                 break;
             };
@@ -123,7 +131,9 @@ impl<'q> BestFirst<'q> {
             if self.rows >= MOST_ROWS {
                 self.unproven = true;
                 self.frontier.clear();
-                break;
+                if !(self.answers.is_empty() && self.reading.is_empty()) {
+                    break;
+                }
             }
             let (forced, place) = best
                 .place
@@ -131,6 +141,7 @@ impl<'q> BestFirst<'q> {
             let mut tokens = vec![best.token];
             tokens.extend(forced);
             self.rows += tokens.len();
+            read += tokens.len();
             let run = Run {
                 mention: self.index,
                 after: Some(best.after),

@@ -43,6 +43,7 @@ const FLOOR: f32 = -1e30;
 pub struct DeviceBeams<'m, 't> {
     session: Session<'m>,
     vocab: usize,
+    positions: usize,
     trie: &'t Trie,
     nodes: DeviceTrie,
 }
@@ -62,6 +63,7 @@ impl<'m, 't> DeviceBeams<'m, 't> {
         Ok(Self {
             nodes: DeviceTrie::new(trie, vocab, &device)?,
             session: Session::new(model, config, &device),
+            positions: config.max_position_embeddings,
             vocab,
             trie,
         })
@@ -69,6 +71,10 @@ impl<'m, 't> DeviceBeams<'m, 't> {
 }
 
 impl BatchSearch for DeviceBeams<'_, '_> {
+    fn positions(&self) -> usize {
+        self.positions
+    }
+
     fn search(
         &mut self,
         queries: &[Query],
@@ -87,6 +93,7 @@ impl BatchSearch for DeviceBeams<'_, '_> {
         if queries.is_empty() {
             return Ok(Vec::new());
         }
+        rules.check_lengths(queries, self.positions)?;
         let roots = roots(queries, &rules)?;
         let prompts: Vec<Vec<u32>> = queries.iter().map(|query| query.prompt.clone()).collect();
         let longest = rules.longest_answer();

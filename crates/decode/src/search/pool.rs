@@ -59,6 +59,11 @@ pub trait PoolModel {
     /// Number of tokens that the head knows.
     fn vocab_size(&self) -> usize;
 
+    /// Most tokens of a prompt and what follows it.
+    fn positions(&self) -> usize {
+        usize::MAX
+    }
+
     /// Reads all `runs` and answers them in their order. A run never goes on from a run of the same call.
     ///
     /// # Errors
@@ -99,6 +104,10 @@ impl<M: PoolModel + ?Sized> PoolModel for &mut M {
         (**self).vocab_size()
     }
 
+    fn positions(&self) -> usize {
+        (**self).positions()
+    }
+
     fn forward(&mut self, runs: &[Run], scoring: Scoring) -> Result<Vec<Scores>, Error> {
         (**self).forward(runs, scoring)
     }
@@ -122,6 +131,10 @@ impl Work {
         }
     }
 }
+
+/// Tokens behind their prompts that open best-first searches may have read together before only the first of them goes on, so that
+/// not all of them can come to their limit at the same time: with that limit, twice as many at most.
+const MOST_OPEN_ROWS: usize = 8192;
 
 /// Rows that a pass may have for hardly more than one: what reading the weights costs anyway. A best-first search that
 /// is alone looks at several places at once up to this many.
@@ -169,6 +182,14 @@ impl<'q> Search<'q> {
         matches!(self, Self::BestFirst(search) if search.is_unproven())
     }
 
+    /// Tokens that it has read behind the prompt and that may be many.
+    fn rows(&self) -> usize {
+        match self {
+            Self::Beam(_) => 0,
+            Self::BestFirst(search) => search.rows(),
+        }
+    }
+
     fn into_hypotheses(self, rules: &Rules<'_>) -> Vec<Hypothesis> {
         match self {
             Self::Beam(search) => search.into_hypotheses(),
@@ -185,6 +206,8 @@ struct Open<'q> {
     prompt: Option<Scores>,
     /// Runs in the present pass.
     asked: usize,
+    /// Whether it sits the present pass out.
+    waits: bool,
 }
 
 enum Stage<'q> {
@@ -204,7 +227,15 @@ impl<'q> Open<'q> {
             stage: Stage::Searching(Search::new(index, query, rules)?),
             prompt: None,
             asked: 0,
+            waits: false,
         })
+    }
+
+    fn rows(&self) -> usize {
+        match &self.stage {
+            Stage::Searching(search) => search.rows(),
+            Stage::Reading { .. } => 0,
+        }
     }
 
     /// Adds the runs that it needs next, beside those of `open` mentions in all; none when it is done.
@@ -329,6 +360,7 @@ pub(super) fn decode(
     open_at_once: usize,
     done: &mut dyn FnMut(usize, Vec<Hypothesis>),
 ) -> Result<Work, Error> {
+    rules.check_lengths(queries, model.positions())?;
     let mut open: Vec<Open<'_>> = Vec::new();
     let outcome = pump(model, queries, rules, open_at_once, &mut open, done);
     if outcome.is_err() {
@@ -350,33 +382,48 @@ fn pump<'q>(
     let mut runs = Vec::new();
     loop {
         runs.clear();
-        open.iter_mut().for_each(|mention| mention.asked = 0);
+        let is_full = open.iter().map(Open::rows).sum::<usize>() >= MOST_OPEN_ROWS;
+        for (place, mention) in open.iter_mut().enumerate() {
+            mention.asked = 0;
+            mention.waits = is_full && place > 0;
+        }
         loop {
-            for (index, query) in waiting.by_ref().take(open_at_once - open.len()) {
+            let room = if is_full {
+                0
+            } else {
+                open_at_once - open.len()
+            };
+            for (index, query) in waiting.by_ref().take(room) {
                 open.push(Open::new(index, query, rules)?);
             }
             let together = open.len();
-            for mention in open.iter_mut().filter(|mention| mention.asked == 0) {
+            let goes_on = |mention: &&mut Open<'_>| mention.asked == 0 && !mention.waits;
+            for mention in open.iter_mut().filter(goes_on) {
                 mention.ask(together, rules, &mut runs, &mut work)?;
             }
             // Who asks for nothing has its answers; its place is free for another one.
             let before = open.len();
-            for mention in open.extract_if(.., |mention| mention.asked == 0) {
+            let is_done = |mention: &mut Open<'_>| mention.asked == 0 && !mention.waits;
+            for mention in open.extract_if(.., is_done) {
                 model.close(mention.index);
                 done(mention.index, mention.into_hypotheses());
             }
-            if open.len() == before || waiting.len() == 0 {
+            if open.len() == before || waiting.len() == 0 || is_full {
                 break;
             }
         }
-        if open.is_empty() {
+        if open.is_empty() && waiting.len() == 0 {
             return Ok(work);
+        }
+        if runs.is_empty() {
+            // The one that went on is done; the others had been waiting for it.
+            continue;
         }
         work.count(&runs);
         let scores = model.forward(&runs, rules.options.scoring)?;
         check(&runs, &scores)?;
         let mut scores = scores.into_iter();
-        for mention in open.iter_mut() {
+        for mention in open.iter_mut().filter(|mention| !mention.waits) {
             let own = scores.by_ref().take(mention.asked).collect();
             mention.tell(own, rules)?;
         }

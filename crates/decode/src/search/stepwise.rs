@@ -45,6 +45,10 @@ impl PoolModel for Stepwise<'_> {
         self.model.vocab_size()
     }
 
+    fn positions(&self) -> usize {
+        self.model.positions()
+    }
+
     fn forward(&mut self, runs: &[Run], scoring: Scoring) -> Result<Vec<Scores>, Error> {
         let vocab = self.vocab_size();
         let logits = self.logits(runs)?;

@@ -118,6 +118,11 @@ pub(crate) struct HashPool {
     pub(crate) open: std::collections::BTreeSet<usize>,
     /// The most mentions that were open at once.
     pub(crate) most_open: usize,
+    /// Tokens that each open mention has read.
+    held: std::collections::BTreeMap<usize, usize>,
+    /// The most tokens that open mentions had read together.
+    pub(crate) most_held: usize,
+    pub(crate) positions: usize,
     /// Fails in this pass.
     pub(crate) fails_in: Option<usize>,
     pub(crate) passes: usize,
@@ -130,6 +135,9 @@ impl HashPool {
             states: Vec::new(),
             open: Default::default(),
             most_open: 0,
+            held: Default::default(),
+            most_held: 0,
+            positions: usize::MAX,
             fails_in: None,
             passes: 0,
         }
@@ -149,6 +157,10 @@ impl PoolModel for HashPool {
         self.model.vocab
     }
 
+    fn positions(&self) -> usize {
+        self.positions
+    }
+
     fn forward(&mut self, runs: &[Run], scoring: Scoring) -> Result<Vec<Scores>, Error> {
         self.passes += 1;
         if self.fails_in == Some(self.passes) {
@@ -158,6 +170,7 @@ impl PoolModel for HashPool {
         let mut answers = Vec::new();
         for run in runs {
             assert!(!run.tokens.is_empty());
+            *self.held.entry(run.mention).or_default() += run.tokens.len();
             let mut history = match run.after {
                 None => {
                     assert!(self.open.insert(run.mention), "a mention is opened once");
@@ -204,12 +217,14 @@ impl PoolModel for HashPool {
             self.states.push((run.mention, history));
         }
         self.most_open = self.most_open.max(self.open.len());
+        self.most_held = self.most_held.max(self.held.values().sum());
         Ok(answers)
     }
 
     fn close(&mut self, mention: usize) {
         // A mention that never asked for anything was never opened.
         self.open.remove(&mention);
+        self.held.remove(&mention);
     }
 }
 

@@ -168,13 +168,19 @@ pub(super) fn run(args: Args) -> Result<()> {
     args.check_out(record.as_ref())?;
     let mut mentions = input.mentions(&kb, marking.clone())?;
     // Counting reads and marks a file to its end, so what is wrong with it is told before anything is written.
-    let total = input.count(&kb, &marking, args.to == PUBTATOR)?;
+    let counted = input.count(&kb, &marking, args.to == PUBTATOR)?;
+    let total = counted.as_ref().map(|counted| counted.mentions);
     let source = model_source(&args.model)?;
     let mut model = LinkModel::load(&source, &args.device, args.precision.into())?;
     let trie = (!args.free)
         .then(|| open_or_build_trie(args.trie.as_deref(), &kb, model.tokenizer()))
         .transpose()?;
     let mut linker = model.linker(&kb, trie.as_ref(), options)?;
+    if counted.is_some_and(|counted| linker.may_be_too_long(counted.longest_prompt)) {
+        for item in input.mentions(&kb, marking)? {
+            linker.check_length(&item?.mention)?;
+        }
+    }
     // All that can be refused is behind us: now a file may be replaced.
     let (mut sink, done) = args.sink(&mut mentions, record.as_ref())?;
     let mut meter = Meter::new(total, done);

@@ -1,6 +1,6 @@
 //! Where answers go, and how an interrupted file is gone on with.
 
-use super::source::Mentions;
+use super::source::{Item, Mentions};
 use crate::error::BadInput;
 use anyhow::Result;
 use std::fs::{File, OpenOptions};
@@ -55,7 +55,7 @@ impl Sink {
         })
     }
 
-    /// Goes on with a file of an interrupted run: a torn last row is dropped, the mentions of the others are skipped.
+    /// Goes on with a file of an interrupted run: a torn last row or document is dropped, the mentions of the others are skipped.
     /// Gives the number of these.
     pub(super) fn resume(
         path: &Path,
@@ -74,10 +74,7 @@ impl Sink {
                 let ids = jsonl_ids(path, bytes)?;
                 (Self::Json(Box::new(BufWriter::new(file))), ids)
             }
-            _ => {
-                let message = "a PubTator file cannot be gone on with; write tsv or jsonl, or leave out --resume";
-                return Err(BadInput(message.into()).into());
-            }
+            _ => return resume_pubtator(path, mentions),
         };
         let mut done = 0;
         for id in ids {
@@ -89,9 +86,7 @@ impl Sink {
                     == (&document, &mention, &sentence)
             });
             if !same {
-                let message =
-                    "holds answers for another input; choose another --out or leave out --resume";
-                return Err(BadInput(format!("{} {message}", path.display())).into());
+                return Err(other_input(path));
             }
             done += 1;
         }
@@ -124,7 +119,7 @@ impl Sink {
                     put(out, open.take())?;
                 }
                 let block = open.get_or_insert_with(|| Block::new(document));
-                block.add(prediction);
+                block.add(&prediction.mention_id, answer(&prediction.predicted_code));
                 Ok(())
             }
         }
@@ -158,13 +153,13 @@ impl Block {
         }
     }
 
-    fn add(&mut self, prediction: &Prediction) {
+    fn add(&mut self, mention_id: &str, answer: Gold) {
         let left = &self.source.mentions[self.next..];
-        let Some(at) = left.iter().position(|m| m.id == prediction.mention_id) else {
+        let Some(at) = left.iter().position(|m| m.id == mention_id) else {
             return;
         };
         let mut mention = left[at].clone();
-        mention.gold = answer(&prediction.predicted_code);
+        mention.gold = answer;
         self.linked.mentions.push(mention);
         self.next += at + 1;
     }
@@ -185,6 +180,90 @@ fn answer(code: &str) -> Gold {
     } else {
         Gold::from_field(code)
     }
+}
+
+fn other_input(path: &Path) -> anyhow::Error {
+    let message = "holds answers for another input; choose another --out or leave out --resume";
+    BadInput(format!("{} {message}", path.display())).into()
+}
+
+/// [`Sink::resume`] of a file of documents.
+fn resume_pubtator(path: &Path, mentions: &mut Mentions<'_>) -> Result<(Sink, u64)> {
+    let (mut keep, mut done) = (0, 0);
+    let mut reader = BufReader::new(File::open(path)?);
+    let mut text = Vec::new();
+    loop {
+        text.clear();
+        let is_whole = loop {
+            let read = reader.read_until(b'\n', &mut text)?;
+            if read <= 1 {
+                break read == 1 && text.ends_with(b"\n");
+            }
+        };
+        if !is_whole {
+            break;
+        }
+        let answered = std::str::from_utf8(&text)
+            .ok()
+            .map(|text| answered(text, mentions));
+        match answered.transpose()?.flatten() {
+            Some(items) if mentions.begin_a_document() => {
+                done += items.len() as u64;
+                keep += text.len() as u64;
+            }
+            // An error in the input ended the run before all mentions of its last document were answered.
+            Some(items) if reader.fill_buf()?.is_empty() => {
+                mentions.put_back(items);
+                break;
+            }
+            _ => return Err(other_input(path)),
+        }
+    }
+    if keep == 0 && !text.is_empty() && !text.windows(3).any(|three| three == b"|t|") {
+        let message = "holds no documents; choose another --out or leave out --resume";
+        return Err(BadInput(format!("{} {message}", path.display())).into());
+    }
+    let mut file = OpenOptions::new().write(true).open(path)?;
+    file.set_len(keep)?;
+    file.seek(SeekFrom::End(0))?;
+    let out = Box::new(BufWriter::new(file));
+    Ok((Sink::Pubtator { out, open: None }, done))
+}
+
+/// The next mentions of the input, if `text` is a document in which these are answered.
+fn answered(text: &str, mentions: &mut Mentions<'_>) -> Result<Option<Vec<Item>>> {
+    let mut lines = text.lines().peekable();
+    let id = text.split('|').next().unwrap_or_default();
+    while lines
+        .next_if(|line| line.starts_with(&format!("{id}|")))
+        .is_some()
+    {}
+    let codes = lines.filter_map(|line| line.rsplit_once('\t').map(|(_, code)| code));
+    let mut items: Vec<Item> = Vec::new();
+    let mut block: Option<Block> = None;
+    for code in codes {
+        let Some(item) = mentions.next().transpose()? else {
+            return Ok(None);
+        };
+        let Some(document) = &item.document else {
+            return Ok(None);
+        };
+        let block = block.get_or_insert_with(|| Block::new(document));
+        if !Rc::ptr_eq(&block.source, document) {
+            return Ok(None);
+        }
+        let gold = if code == "-1" {
+            Gold::none()
+        } else {
+            Gold::from_field(code)
+        };
+        block.add(&item.mention.mention_id, gold);
+        items.push(item);
+    }
+    let same = block
+        .map(|block| pubtator::block(&block.linked))
+        .transpose()?;
+    Ok((same.as_deref() == Some(text)).then_some(items))
 }
 
 /// Document, mention and sentence of every row.

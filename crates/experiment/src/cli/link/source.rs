@@ -37,6 +37,14 @@ pub(super) struct Item {
     pub(super) document: Option<Rc<Document>>,
 }
 
+/// What is known of an input before any of it is linked.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Counted {
+    pub(super) mentions: u64,
+    /// Bytes of the longest prompt.
+    pub(super) longest_prompt: usize,
+}
+
 /// Mentions one by one.
 pub(super) struct Mentions<'k> {
     source: Source,
@@ -86,7 +94,7 @@ impl Input {
         kb: &Kb,
         options: &MarkOptions,
         as_pubtator: bool,
-    ) -> Result<Option<u64>> {
+    ) -> Result<Option<Counted>> {
         if as_pubtator && self.is_marked() {
             let message =
                 "marked sentences have no document to write as PubTator; write tsv or jsonl";
@@ -95,7 +103,7 @@ impl Input {
         if self.is_stdin() || !self.path.is_file() {
             return Ok(None);
         }
-        let mut count = 0;
+        let mut counted = Counted::default();
         let mut writable: Option<Rc<Document>> = None;
         for item in self.mentions(kb, options.clone())? {
             let Item { mention, document } = item?;
@@ -108,9 +116,10 @@ impl Input {
                 pubtator::block(document)?;
             }
             writable = document;
-            count += 1;
+            counted.mentions += 1;
+            counted.longest_prompt = counted.longest_prompt.max(mention.prompt().len());
         }
-        Ok(Some(count))
+        Ok(Some(counted))
     }
 
     fn documents(&self) -> Result<Box<dyn Iterator<Item = Result<Document>>>> {
@@ -154,6 +163,20 @@ pub(super) fn check_groups(kb: &Kb, mention: &MarkedMention) -> Result<()> {
         known: known.join(", "),
     }
     .into())
+}
+
+impl Mentions<'_> {
+    /// Whether the next mention, if there is one, is the first of its document.
+    pub(super) fn begin_a_document(&self) -> bool {
+        self.ready.is_empty()
+    }
+
+    /// Makes mentions that were taken the next ones again.
+    pub(super) fn put_back(&mut self, items: Vec<Item>) {
+        for item in items.into_iter().rev() {
+            self.ready.push_front(item);
+        }
+    }
 }
 
 impl Iterator for Mentions<'_> {
