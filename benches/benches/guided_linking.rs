@@ -18,6 +18,10 @@ use syncabel_decode::{LinkOptions, Linker, LlamaSteps, SearchOptions, Strategy, 
 use syncabel_kb::Kb;
 use syncabel_model::{LlamaConfig, Precision, device};
 
+/// Spread of the weights: with the usual 0.02 every token is as likely as any other, and best-first search reads thousands of
+/// beginnings until it may stop; with this the network is sure of itself, as a trained one is.
+const SURE: f64 = 0.5;
+
 /// Prompts of about the length of NCBI Disease's: 48 tokens.
 const SENTENCE: &str =
     "A common mutation was found in most families in which several members had been treated for";
@@ -26,7 +30,8 @@ fn linking(c: &mut Criterion) {
     let (kb, shape) = shapes::medic();
     let trie = Trie::for_tokenizer(&kb, &Pieces).expect("every name has pieces");
     let device = device("auto").expect("there is a CPU");
-    let config = LlamaConfig::new(VOCAB, 64, 128, 2, 4, 2);
+    let mut config = LlamaConfig::new(VOCAB, 64, 128, 2, 4, 2);
+    config.initializer_range = SURE;
     let model = config.init(&device);
     let mut group = c.benchmark_group(format!(
         "guided_linking/names={}/shape={shape}/hidden=64/layers=2",
