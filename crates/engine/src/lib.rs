@@ -3,7 +3,7 @@
 //! Decoding under a trie reads short runs of tokens, from one to a few dozen, for many mentions at once: prompts that are
 //! new, a token here, a forced run there, several hypotheses of one mention side by side. Tensor libraries want
 //! rectangles. This engine takes the runs as they are: all their tokens become the rows of one matrix, go through each
-//! weight once, and attend to what lies on their own path, nothing is padded and nothing is copied to where a
+//! weight together (some hundred at a time), and attend to what lies on their own path, nothing is padded and nothing is copied to where a
 //! hypothesis goes on.
 //!
 //! # Key types
@@ -27,7 +27,7 @@
 //! In float32 each row's sums run in an order of their own, whatever else is in the pass, so neither company nor threads
 //! change a bit of a row. Sharing and runs decide which cells a path lies in; attention adds up along the path, skipping
 //! zeros, and sums its weights in float64, so that does not show either (but for a tie in the rounding of such a sum, one in
-//! a billion). In bfloat16 weights and the inputs of products are rounded to 8 bits.
+//! a billion). In bfloat16 weights are rounded to 8 bits, and where the CPU multiplies such numbers the inputs of products as well.
 
 mod arena;
 mod attention;

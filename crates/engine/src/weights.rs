@@ -34,6 +34,24 @@ pub struct Shape {
 }
 
 impl Shape {
+    /// The kernels rely on it.
+    fn check(&self) {
+        let all = [
+            self.vocab,
+            self.hidden,
+            self.inner,
+            self.layers,
+            self.query_heads,
+            self.key_heads,
+            self.head_dim,
+            self.positions,
+        ];
+        assert!(all.iter().all(|&size| size > 0), "a size is 0: {self:?}");
+        let fits =
+            self.query_heads.is_multiple_of(self.key_heads) && self.head_dim.is_multiple_of(2);
+        assert!(fits, "heads do not divide: {self:?}");
+    }
+
     pub(crate) fn query_width(&self) -> usize {
         self.query_heads * self.head_dim
     }
@@ -282,12 +300,14 @@ impl Weights {
     /// Those of `read`.
     ///
     /// # Panics
-    /// When `read` gives another number of values than the shape has.
+    /// When `read` gives another number of values than the shape has, and for a shape of which a size is 0, `key_heads` does not divide
+    /// `query_heads`, or `head_dim` is odd.
     pub fn read<E>(
         shape: Shape,
         precision: Precision,
         read: &mut TensorReader<'_, E>,
     ) -> Result<Self, E> {
+        shape.check();
         let mut take = |name: &str, dims: &[usize]| -> Result<Vec<f32>, E> {
             let values = read(name, dims)?;
             assert_eq!(values.len(), dims.iter().product::<usize>(), "{name}");
@@ -335,7 +355,7 @@ impl Weights {
         self.precision
     }
 
-    /// Bytes of all numbers.
+    /// Bytes of all matrices.
     #[must_use]
     pub fn bytes(&self) -> usize {
         let layer = |layer: &Layer| {

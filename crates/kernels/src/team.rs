@@ -5,7 +5,9 @@
 //! the next instead.
 //!
 //! Tasks are taken one by one, by whoever is free: a thread that the system holds up holds up the task it has taken and no
-//! other. Who takes a task changes nothing that the task computes. What a task starts runs inside it, on its thread.
+//! other. Who takes a task changes nothing that the task computes. What a task starts by this module runs inside it, on its thread.
+//! Loops of rayon's own, as those of [`crate::matmul()`] and [`crate::rows`], are not for tasks: rayon could hand a thread that waits for
+//! one of them a job that waits for this very task.
 
 use std::cell::{Cell, UnsafeCell};
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};

@@ -36,7 +36,7 @@ use crate::{Matrix, Write, team};
 const OUTER: usize = 16;
 /// Summed numbers that one tile holds.
 const INNER: usize = 32;
-/// Panels of the left and of the right side that one task multiplies: the right ones stay in the second-level cache
+/// Panels of the left and of the right side that one task multiplies at most: the right ones stay in the second-level cache
 /// while pairs of left ones pass by.
 const TASK_PANELS: (usize, usize) = (16, 32);
 /// Tiles along the sum that are multiplied before the next block of the output: two left panels of that depth (20 KiB) stay
@@ -102,6 +102,7 @@ pub struct Panels {
     tiles: Tiles,
     outer: usize,
     inner: usize,
+    is_right: bool,
 }
 
 impl Panels {
@@ -125,19 +126,20 @@ impl Panels {
             tiles: Tiles::Kept(tiles),
             outer,
             inner,
+            is_right: true,
         }
     }
 
     /// [`left`](Self::left) into memory that is there already.
     pub fn set_left(&mut self, a: Matrix<'_>) {
-        (self.outer, self.inner) = (a.rows, a.columns);
+        (self.outer, self.inner, self.is_right) = (a.rows, a.columns, false);
         let (len, per_panel) = (self.len(), self.tiles_per_panel());
         fill(self.tiles.own(len), per_panel, a, pack::left);
     }
 
     /// [`right`](Self::right) into memory that is there already.
     pub fn set_right(&mut self, b: Matrix<'_>) {
-        (self.outer, self.inner) = (b.columns, b.rows);
+        (self.outer, self.inner, self.is_right) = (b.columns, b.rows, true);
         let (len, per_panel) = (self.len(), self.tiles_per_panel());
         fill(self.tiles.own(len), per_panel, b, pack::right);
     }
@@ -239,13 +241,14 @@ impl Unit {
 /// `out = a b` (or `+=`) on all threads; `out` is `[a.outer, b.outer]`, row-major and dense.
 ///
 /// # Panics
-/// When shapes do not fit.
+/// When shapes do not fit, `a` was not packed as a left factor, or `b` not as a right one.
 pub fn matmul(out: &mut [f32], write: Write, a: &Panels, b: &Panels) {
     matmul_with(Unit::detect(), out, write, a, b);
 }
 
 fn matmul_with(unit: Unit, out: &mut [f32], write: Write, a: &Panels, b: &Panels) {
     let (m, n) = (a.outer, b.outer);
+    assert!(!a.is_right && b.is_right, "a left factor times a right one");
     assert_eq!(a.inner, b.inner, "inner dimensions differ");
     assert_eq!(out.len(), m * n, "the product is [{m}, {n}]");
     if m == 0 || n == 0 {
@@ -257,8 +260,12 @@ fn matmul_with(unit: Unit, out: &mut [f32], write: Write, a: &Panels, b: &Panels
         }
         return;
     }
-    let (left, right) = TASK_PANELS;
-    let (down, across) = (a.panels().div_ceil(left), b.panels().div_ceil(right));
+    let (left, most) = TASK_PANELS;
+    let down = a.panels().div_ceil(left);
+    // Enough tasks that few rows, too, keep every thread busy; in pairs, as blocks take them.
+    let wanted = (4 * team::threads()).div_ceil(down);
+    let right = b.panels().div_ceil(wanted).next_multiple_of(2).min(most);
+    let across = b.panels().div_ceil(right);
     let out = Output {
         start: out.as_mut_ptr(),
         rows: m,
@@ -277,8 +284,9 @@ fn matmul_with(unit: Unit, out: &mut [f32], write: Write, a: &Panels, b: &Panels
 /// `out = a b[.., columns]` on this thread; `out` is `[a.outer, columns.len()]`.
 ///
 /// # Panics
-/// When shapes do not fit, or `columns` does not begin with a panel of 16.
+/// When shapes do not fit, a factor was packed for the other side, or `columns` does not begin with a panel of 16.
 pub fn matmul_columns(out: &mut [f32], a: &Panels, b: &Panels, columns: Range<usize>) {
+    assert!(!a.is_right && b.is_right, "a left factor times a right one");
     assert_eq!(a.inner, b.inner, "inner dimensions differ");
     assert!(columns.start.is_multiple_of(OUTER) && columns.end <= b.outer);
     assert_eq!(
