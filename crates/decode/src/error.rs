@@ -143,8 +143,8 @@ pub enum Error {
 
     /// A prompt and its answer do not fit into the model's context.
     #[error(
-        "query {query} needs {needed} positions, the model has {capacity}; \
-             shorten the context around the mention (max_context_chars) or lower max_new_tokens"
+        "prompt and answer need {needed} positions, the model has {capacity}; \
+             keep less of the sentence around the mention (max_context_chars, --max-context-chars) or lower max_new_tokens"
     )]
     TooLong {
         /// Position of the query in the input.

@@ -22,23 +22,52 @@ pub fn read(
     }
 }
 
-/// Streams the documents of a corpus file: what [`read`] reads, in the same order.
+/// The documents of a corpus file one by one: what [`read`] reads, in the same order.
+pub enum Documents {
+    /// Of a format that `syncabel-corpus` reads.
+    Text(syncabel_corpus::Documents),
+    /// Of Parquet.
+    #[cfg(feature = "parquet")]
+    Parquet(Box<crate::parquet::Documents>),
+}
+
+/// Streams a corpus file.
 ///
 /// # Errors
 /// As [`read`]; here those that the beginning of the file shows, from the iterator the others.
-pub fn documents(
-    path: &Path,
-    format: CorpusFormat,
-    options: &ReadOptions,
-) -> Result<Box<dyn Iterator<Item = Result<Document>>>> {
+pub fn documents(path: &Path, format: CorpusFormat, options: &ReadOptions) -> Result<Documents> {
     match format {
         #[cfg(feature = "parquet")]
-        CorpusFormat::Parquet => Ok(Box::new(crate::parquet::Documents::open(path, options)?)),
+        CorpusFormat::Parquet => Ok(Documents::Parquet(Box::new(
+            crate::parquet::Documents::open(path, options)?,
+        ))),
         #[cfg(not(feature = "parquet"))]
         CorpusFormat::Parquet => Err(no_parquet(path)),
-        _ => {
-            let documents = syncabel_corpus::Documents::open(path, format, options)?;
-            Ok(Box::new(documents.map(|document| Ok(document?))))
+        _ => Ok(Documents::Text(syncabel_corpus::Documents::open(
+            path, format, options,
+        )?)),
+    }
+}
+
+impl Documents {
+    /// What was found so far.
+    pub fn report(&self) -> &ReadReport {
+        match self {
+            Documents::Text(documents) => documents.report(),
+            #[cfg(feature = "parquet")]
+            Documents::Parquet(documents) => documents.report(),
+        }
+    }
+}
+
+impl Iterator for Documents {
+    type Item = Result<Document>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        match self {
+            Documents::Text(documents) => Some(documents.next()?.map_err(Into::into)),
+            #[cfg(feature = "parquet")]
+            Documents::Parquet(documents) => documents.next(),
         }
     }
 }

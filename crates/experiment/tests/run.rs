@@ -445,10 +445,126 @@ fn documents_are_gone_on_with(sandbox: &Sandbox, checkpoint: &str) {
     sandbox.write("documents.txt", &whole[second..]);
     link("documents.jsonl", &["--resume"]).refused(&["documents.txt", "another input"]);
     sandbox.write("documents.txt", "my notes");
-    link("documents.jsonl", &["--resume"]).refused(&["documents.txt", "no documents"]);
+    link("documents.jsonl", &["--resume"]).refused(&["documents.txt", "no answers"]);
     assert_eq!(read(), "my notes");
     for name in ["documents.txt", "documents.txt.run.json"] {
         std::fs::remove_file(sandbox.path(name)).unwrap();
+    }
+}
+
+/// What stands in a file is replaced or gone on with only where that was meant.
+fn output_is_looked_after(sandbox: &Sandbox, checkpoint: &str) {
+    let fixed = ["--model", checkpoint, "--kb", "terms.kb"];
+    let link = |more: &[&str]| sandbox.run(&[&["link"], more, &fixed[..]].concat());
+    let read = |name: &str| std::fs::read_to_string(sandbox.path(name)).unwrap();
+    let notes = read("test.jsonl");
+    link(&["test.jsonl", "--out", "test.jsonl", "--overwrite"]).refused(&["test.jsonl", "--out"]);
+    assert_eq!(read("test.jsonl"), notes);
+    link(&["test.jsonl", "--out", "kept.tsv"]).ok();
+    let kept = read("kept.tsv");
+    // Refused when something is wrong with the first mention of a pipe, before anything is replaced.
+    let bad = [
+        "link",
+        "-",
+        "--format",
+        "marked",
+        "--out",
+        "kept.tsv",
+        "--overwrite",
+    ];
+    let output = Command::new(assert_cmd::cargo::cargo_bin("syncabel"))
+        .args([&bad[..], &fixed[..]].concat())
+        .current_dir(sandbox.path(""))
+        .stdin(Stdio::null())
+        .output()
+        .unwrap();
+    assert!(output.status.success(), "an empty pipe has no mentions");
+    sandbox.write("kept.tsv", &kept);
+    let mut child = Command::new(assert_cmd::cargo::cargo_bin("syncabel"))
+        .args([&bad[..], &fixed[..]].concat())
+        .current_dir(sandbox.path(""))
+        .stdin(Stdio::piped())
+        .stderr(Stdio::null())
+        .spawn()
+        .unwrap();
+    std::io::Write::write_all(&mut child.stdin.take().unwrap(), b"nothing marked\n").unwrap();
+    assert_eq!(child.wait().unwrap().code(), Some(2));
+    assert_eq!(read("kept.tsv"), kept);
+    // Another process writes to it.
+    let file = std::fs::File::options()
+        .write(true)
+        .open(sandbox.path("kept.tsv"))
+        .unwrap();
+    file.lock().unwrap();
+    for way in ["--resume", "--overwrite"] {
+        link(&["test.jsonl", "--out", "kept.tsv", way]).refused(&["kept.tsv", "another process"]);
+    }
+    drop(file);
+    assert_eq!(read("kept.tsv"), kept);
+    for (more, why) in [
+        (&["--to", "jsonl"][..], "--to tsv"),
+        (&["--language", "fr"], "--language"),
+        (&["--rules", "bc5cdr"], "--rules"),
+    ] {
+        let args = [&["test.jsonl", "--out", "kept.tsv", "--resume"][..], more].concat();
+        link(&args).refused(&["kept.tsv", why]);
+    }
+    sandbox.write("kept.tsv", "my notes");
+    link(&["test.jsonl", "--out", "kept.tsv", "--resume"]).refused(&["kept.tsv", "no answers"]);
+    assert_eq!(read("kept.tsv"), "my notes");
+    // An empty file is begun, not gone on with, and says how it came about.
+    std::fs::remove_file(sandbox.path("kept.tsv.run.json")).unwrap();
+    sandbox.write("kept.tsv", "");
+    link(&["test.jsonl", "--out", "kept.tsv", "--resume"]).ok();
+    assert_eq!(read("kept.tsv"), kept);
+    assert!(sandbox.path("kept.tsv.run.json").is_file());
+    link(&["test.jsonl", "--out", "kept.tsv.gz"]).refused(&["kept.tsv.gz", "compressed"]);
+    link(&["test.jsonl", "--out", "new.tsv", "--group", "Disorder"])
+        .refused(&["Disorder", "Disorders"]);
+    link(&[
+        "test.jsonl",
+        "--out",
+        "new.tsv",
+        "--search",
+        "best-first",
+        "--within=-1",
+    ])
+    .refused(&["within"]);
+    assert!(
+        !sandbox.path("new.tsv").exists(),
+        "a refusal leaves nothing"
+    );
+}
+
+/// Groups, abbreviations and offsets of marked sentences are those of a document.
+fn marked_sentences_are_read_as_documents_are(sandbox: &Sandbox, checkpoint: &str) {
+    let fixed = ["--model", checkpoint, "--kb", "terms.kb", "--to", "jsonl"];
+    let text = "Huntington disease (HD) is known [1]; HD and HD again.";
+    let at = [text.find("; HD").unwrap() + 2, text.rfind("HD").unwrap()];
+    let mentions =
+        at.map(|at| serde_json::json!({"spans": [[at, at + 2]], "text": "HD", "label": "Disease"}));
+    let document = serde_json::json!({"id": "two.txt.1", "text": text, "mentions": mentions});
+    sandbox.write("two.jsonl", format!("{document}\n"));
+    let marked = "Huntington disease (HD) is known [1]; [HD]{Disease} and [HD]{Disease} again.";
+    sandbox.write("two.txt", format!("{marked}\n"));
+    for more in [
+        &[][..],
+        &["--abbreviations", "expand"],
+        &["--max-context-chars", "10"],
+    ] {
+        let map = ["--group", "Disease=Disorders"];
+        let link = |input: &[&str]| {
+            sandbox
+                .run(&[&["link"], input, &fixed[..], &map, more].concat())
+                .ok()
+        };
+        let document = link(&["two.jsonl"]);
+        assert_eq!(link(&["two.txt", "--format", "marked"]), document);
+        assert_eq!(document.lines().count(), 2);
+        assert_eq!(
+            document.contains("[Huntington disease]"),
+            more.contains(&"expand")
+        );
     }
 }
 
@@ -487,7 +603,8 @@ fn linking_in_every_form(sandbox: &Sandbox, checkpoint: &str) {
     let other = lines.replacen("\"sentence\":\"", "\"sentence\":\"Once, ", 1);
     for (held, why) in [
         (other, "another input"),
-        ("my notes".to_owned(), "no predictions"),
+        ("my notes".to_owned(), "no answers"),
+        ("{\"id\": 1}".to_owned(), "no answers"),
     ] {
         sandbox.write("linked.jsonl", &held);
         link(&resume).refused(&["linked.jsonl", why]);
@@ -495,6 +612,8 @@ fn linking_in_every_form(sandbox: &Sandbox, checkpoint: &str) {
     }
     sandbox.write("linked.jsonl", &lines);
     documents_are_gone_on_with(sandbox, checkpoint);
+    output_is_looked_after(sandbox, checkpoint);
+    marked_sentences_are_read_as_documents_are(sandbox, checkpoint);
     let stats = sandbox.run(&["trie", "inspect", "names.trie"]).ok();
     assert!(stats.contains("forced tokens"), "{stats}");
 
@@ -549,6 +668,9 @@ fn linking_in_every_form(sandbox: &Sandbox, checkpoint: &str) {
         .run(&["calibrate", "linked.tsv", "--out", "calibration.json"])
         .ok();
     assert!(report.contains("error_after"), "{report}");
+    let other = ["--scoring", "local", "--calibration", "calibration.json"];
+    link(&[&["test.jsonl", "--out", "other.tsv"], &other[..]].concat())
+        .refused(&["calibration.json", "search options"]);
     let sure = [
         "test.jsonl",
         "--to",

@@ -59,7 +59,7 @@ pub(super) fn run(args: Args) -> Result<()> {
             "expand" => AbbreviationStep::Expand,
             _ => AbbreviationStep::Off,
         },
-        groups: group_rule(&args.groups)?,
+        groups: group_rule(&args.groups, &kb)?,
         ..MarkOptions::default()
     };
     let nearest = NearestNames::new(&kb, args.concepts as usize);

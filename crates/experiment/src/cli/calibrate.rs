@@ -8,7 +8,8 @@ use syncabel_decode::Calibration;
 /// Fits a calibration on predictions whose gold is known and that the model was not trained on.
 ///
 /// `syncabel link --calibration FILE` then fills the column Probability, and --min-prob turns improbable answers into NIL.
-/// The file belongs to one model and one way of searching.
+/// The file belongs to one model and one way of searching: what lies beside the predictions about them (FILE.run.json) is copied, and
+/// `link` refuses others.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Example: syncabel calibrate validation.tsv --out calibration.json")]
 pub(super) struct Args {
@@ -32,6 +33,7 @@ pub(super) fn run(args: Args) -> Result<()> {
     let mut text = serde_json::to_string_pretty(&calibration)?;
     text.push('\n');
     std::fs::write(&args.out, text).with_context(|| args.out.display().to_string())?;
+    super::link::copy_record(&args.predictions, &args.out)?;
     println!("{}", serde_json::to_string(&report)?);
     Ok(())
 }

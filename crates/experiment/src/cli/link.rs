@@ -1,7 +1,9 @@
 //! `syncabel link`: mentions to concepts.
 
+mod claim;
 mod explain;
 mod record;
+mod sentences;
 mod sink;
 mod source;
 
@@ -12,10 +14,10 @@ use crate::marking;
 use crate::progress;
 use crate::weights::weights_digest;
 use anyhow::{Context, Result};
+use claim::Claim;
 use record::Record;
 use sink::Sink;
 use source::{Input, Item};
-use std::collections::BTreeMap;
 use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
@@ -52,9 +54,10 @@ const TOLD_EVERY: Duration = Duration::from_secs(30);
 /// Links the mentions of a corpus to concepts of a KB.
 ///
 /// Mention spans and their semantic group (or entity type, see --group) are given; finding mentions is not part of this
-/// program. Answers are written in input order, as soon as they are there; an interrupted run continues with --resume.
-/// Every format is read as a stream: memory holds little more than an id a document, with SPACCC tables and Parquet also where
-/// a document's rows are. What is wrong with a file is told before anything is written, with standard input when it is reached.
+/// program. Answers are written in input order, some hundred mentions at a time (half a minute of work, or what a pipe holds at its end);
+/// an interrupted run continues with --resume. Every format is read as a stream: memory holds little more than an id a document, with
+/// SPACCC tables and Parquet also where a document's rows are. What is wrong with a file is told before anything is written, with a pipe
+/// when it is reached: what came before it is linked.
 #[derive(Debug, clap::Args)]
 #[command(
     after_help = "Example: syncabel link notes.jsonl --model \"$(syncabel train my_experiment.yaml)\" --kb terms.kb --out linked.tsv\n\n\
@@ -77,24 +80,26 @@ pub(super) struct Args {
     #[arg(long)]
     out: Option<PathBuf>,
     /// tsv (prediction file), jsonl (one prediction a line) or pubtator (documents with the predicted codes; those without
-    /// mentions are left out).
+    /// mentions are left out, and the first sentence is the title).
     #[arg(long, default_value = "tsv", value_parser = ["tsv", "jsonl", "pubtator"])]
     to: String,
     /// Print, for people, the best names of every mention with scores, concept, definition and tokens; a star marks
     /// tokens that the trie forced. Takes the place of predictions on stdout.
     #[arg(long)]
     explain: bool,
-    /// Format of the input: that of a corpus, or `marked` for one `... [mention]{group} ...` a line; guessed from the
-    /// file where left out.
+    /// Format of the input: pubtator, jsonl, bigbio, spaccc, quaero or parquet, guessed from the file where left out; or `marked` for
+    /// sentences, one a line: `Known [HD]{Disorders}, now with chorea.` Parts of a mention are written `[Breast]{+} and ovarian
+    /// [cancer]{Disorders}`, other brackets are text.
     #[arg(long)]
     format: Option<String>,
     /// What `|` and `+` mean in a PubTator input: explicit, ncbi_disease or bc5cdr.
     #[arg(long)]
     rules: Option<String>,
-    /// Language of the input: en, fr, es or de.
+    /// Language of the input where it does not say: en, fr, es or de.
     #[arg(long)]
     language: Option<String>,
-    /// Semantic group of an entity type: `--group SpecificDisease=Disorders`; `--group Disorders` for all types.
+    /// Semantic group of an entity type: `--group SpecificDisease=Disorders`; `--group Disorders` for all types that are no group of
+    /// the KB.
     #[arg(long = "group", value_name = "[TYPE=]GROUP")]
     groups: Vec<String>,
     /// Write abbreviations that the document defines out inside the brackets: off or expand. Left out: as the model was
@@ -163,9 +168,10 @@ pub(super) fn run(args: Args) -> Result<()> {
     let kb = Kb::open(&args.kb)?;
     let input = args.input();
     let options = args.options()?;
-    let marking = mark_options(&args)?;
+    let marking = mark_options(&args, &kb)?;
+    let mut claim = args.claim()?;
     let record = args.record(&kb, &marking, &options)?;
-    args.check_out(record.as_ref())?;
+    args.check_out(claim.as_ref(), record.as_ref())?;
     let mut mentions = input.mentions(&kb, marking.clone())?;
     // Counting reads and marks a file to its end, so what is wrong with it is told before anything is written.
     let counted = input.count(&kb, &marking, args.to == PUBTATOR)?;
@@ -181,8 +187,12 @@ pub(super) fn run(args: Args) -> Result<()> {
             linker.check_length(&item?.mention)?;
         }
     }
-    // All that can be refused is behind us: now a file may be replaced.
-    let (mut sink, done) = args.sink(&mut mentions, record.as_ref())?;
+    let mut sink = None;
+    let mut done = 0;
+    if let (true, Some(out)) = (args.goes_on(claim.as_ref()), &args.out) {
+        (sink, done) =
+            Sink::resume(out, &args.to, &mut mentions).map(|(sink, done)| (Some(sink), done))?;
+    }
     let mut meter = Meter::new(total, done);
     let several_batches = args.batch.saturating_mul(16);
     let alone = args.search == "beam" && syncabel_model::is_cpu(&args.device);
@@ -197,6 +207,7 @@ pub(super) fn run(args: Args) -> Result<()> {
             // Of a pipe nothing was known before.
             let item = item.and_then(|item| {
                 source::check_groups(&kb, &item.mention)?;
+                linker.check_length(&item.mention)?;
                 Ok(item)
             });
             match item {
@@ -209,6 +220,10 @@ pub(super) fn run(args: Args) -> Result<()> {
         }
         if items.is_empty() {
             break;
+        }
+        // A file is replaced when there is something to write, and all that can be refused before is behind us.
+        if sink.is_none() {
+            sink = args.create(claim.as_mut(), record.as_ref())?;
         }
         link(
             &mut linker,
@@ -224,8 +239,25 @@ pub(super) fn run(args: Args) -> Result<()> {
     }
     meter.finish();
     progress::warn_of_unproven(linker.work());
+    if total.is_none() {
+        mentions
+            .report()
+            .into_iter()
+            .for_each(|report| tracing::info!("{report}"));
+    }
+    if sink.is_none() && ended.is_ok() {
+        sink = args.create(claim.as_mut(), record.as_ref())?;
+    }
     sink.map_or(Ok(()), Sink::finish)?;
     ended
+}
+
+/// Puts what is known of the answers in `predictions` beside `made`, which is made of them.
+///
+/// # Errors
+/// A folder that cannot be written to.
+pub(super) fn copy_record(predictions: &Path, made: &Path) -> Result<()> {
+    Record::copy(predictions, made)
 }
 
 /// Links some mentions and writes their answers.
@@ -262,7 +294,7 @@ fn link(
     let mut out = super::io::stdout();
     for ((prediction, why), item) in linked.iter().zip(items) {
         if let Some(sink) = &mut sink {
-            sink.write(prediction, item.document.as_ref())?;
+            sink.write(prediction, &item.document)?;
         }
         if let (Some(kb), Some(why)) = (explain, why) {
             explain::write(&mut out, kb, prediction, why)?;
@@ -339,55 +371,71 @@ impl Args {
             return Ok(None);
         }
         model_source(&self.model)?;
-        Ok(Some(Record {
+        let record = Record {
             syncabel: env!("CARGO_PKG_VERSION").to_owned(),
             model: self.model.clone(),
             model_digest: weights_digest(&self.model)?,
             kb_digest: kb.digest().to_string(),
             precision: format!("{:?}", self.precision).to_lowercase(),
             guided: !self.free,
+            to: Some(self.to.clone()),
+            language: self.language.clone(),
+            rules: self.rules.clone(),
             marking: marking.clone(),
             link: options.clone(),
-        }))
+        };
+        if let Some(calibration) = &self.calibration {
+            record.check_calibration(calibration)?;
+        }
+        Ok(Some(record))
+    }
+
+    /// The output file, for this process alone.
+    fn claim(&self) -> Result<Option<Claim>> {
+        let Some(out) = self.out.as_deref() else {
+            return Ok(None);
+        };
+        let others = [&self.trie, &self.calibration];
+        let inputs: Vec<&Path> = [self.input.as_path(), &self.model]
+            .into_iter()
+            .chain(others.into_iter().flatten().map(PathBuf::as_path))
+            .collect();
+        Claim::new(out, &inputs).map(Some)
+    }
+
+    /// Whether answers of an earlier run are gone on with.
+    fn goes_on(&self, claim: Option<&Claim>) -> bool {
+        self.resume && claim.is_some_and(Claim::holds_something)
     }
 
     /// Refuses a file of answers that may not be replaced, or was begun in another way.
-    fn check_out(&self, record: Option<&Record>) -> Result<()> {
-        let Some((out, record)) = self.out.as_deref().zip(record) else {
+    fn check_out(&self, claim: Option<&Claim>, record: Option<&Record>) -> Result<()> {
+        let (Some(out), Some(record)) = (self.out.as_deref(), record) else {
             return Ok(());
         };
-        if !out.is_file() || self.overwrite {
-            return Ok(());
-        }
-        if self.resume {
+        if self.goes_on(claim) {
             return record.check(out);
         }
-        if std::fs::metadata(out)?.len() > 0 {
+        if !self.overwrite && claim.is_some_and(Claim::holds_something) {
             let message = "is there already; go on with it by --resume, or say --overwrite";
             return Err(BadInput(format!("{} {message}", out.display())).into());
         }
         Ok(())
     }
 
-    /// Where predictions go, the mentions that are there already skipped; nowhere if only a person reads.
-    fn sink(
-        &self,
-        mentions: &mut source::Mentions<'_>,
-        record: Option<&Record>,
-    ) -> Result<(Option<Sink>, u64)> {
-        let Some((out, record)) = self.out.as_deref().zip(record) else {
+    /// Where predictions go, from the first one on; nowhere if only a person reads.
+    fn create(&self, claim: Option<&mut Claim>, record: Option<&Record>) -> Result<Option<Sink>> {
+        let Some(((out, claim), record)) = self.out.as_deref().zip(claim).zip(record) else {
             let sink = (!self.explain).then(|| Sink::create(None, &self.to));
-            return Ok((sink.transpose()?, 0));
+            return sink.transpose();
         };
-        if self.resume && out.is_file() {
-            let (sink, done) = Sink::resume(out, &self.to, mentions)?;
-            return Ok((Some(sink), done));
-        }
+        claim.begin();
+        // First empty, then described: an interruption between the two leaves nothing that could be gone on with in another way.
         let sink = Sink::create(Some(out), &self.to)?;
-        if out.is_file() {
+        if claim.is_file() {
             record.write(out)?;
         }
-        Ok((Some(sink), 0))
+        Ok(Some(sink))
     }
 }
 
@@ -476,7 +524,7 @@ fn open_or_build_trie(path: Option<&Path>, kb: &Kb, tokenizer: &TextTokenizer) -
 }
 
 /// What the model was trained with, changed by what the command line says.
-fn mark_options(args: &Args) -> Result<MarkOptions> {
+fn mark_options(args: &Args, kb: &Kb) -> Result<MarkOptions> {
     let mut options = marking::read(&args.model)?.unwrap_or_default();
     match args.abbreviations.as_deref() {
         Some("expand") => options.abbreviations = AbbreviationStep::Expand,
@@ -487,7 +535,7 @@ fn mark_options(args: &Args) -> Result<MarkOptions> {
         options.max_context_chars = (chars > 0).then_some(chars);
     }
     if !args.groups.is_empty() {
-        options.groups = group_rule(&args.groups)?;
+        options.groups = group_rule(&args.groups, kb)?;
     }
     Ok(options)
 }
@@ -495,22 +543,35 @@ fn mark_options(args: &Args) -> Result<MarkOptions> {
 /// The rule of `--group [TYPE=]GROUP`, repeated.
 ///
 /// # Errors
-/// Bad input where a group for all types is given twice.
-pub(super) fn group_rule(groups: &[String]) -> Result<GroupRule> {
-    let mut map = BTreeMap::new();
-    let mut default = None;
-    for group in groups {
-        match group.split_once('=') {
-            Some((label, group)) => {
-                drop(map.insert(label.trim().to_owned(), group.trim().to_owned()))
+/// Bad input where a type, or all types, are given a group twice or none, and for a group that the KB does not have.
+pub(super) fn group_rule(groups: &[String], kb: &Kb) -> Result<GroupRule> {
+    let refuse = |what: String| Err(BadInput(format!("--group: {what}")).into());
+    let mut rule = GroupRule::default();
+    for given in groups {
+        let (label, group) = match given.split_once('=') {
+            Some((label, group)) => (Some(label.trim()), group.trim()),
+            None => (None, given.trim()),
+        };
+        if kb.group_id(group).is_none() {
+            let known: Vec<&str> = kb.groups().map(|(_, name)| name).collect();
+            return refuse(format!(
+                "the KB has no group {group:?}; it has {}",
+                known.join(", ")
+            ));
+        }
+        let before = match label {
+            Some("") => {
+                return refuse(format!(
+                    "{given:?} names no type; write TYPE=GROUP or GROUP"
+                ));
             }
-            None if default.is_none() => default = Some(group.trim().to_owned()),
-            None => {
-                return Err(
-                    BadInput("`--group GROUP` for all types was given twice".into()).into(),
-                );
-            }
+            Some(label) => rule.map.insert(label.to_owned(), group.to_owned()),
+            None => rule.default.replace(group.to_owned()),
+        };
+        if before.is_some() {
+            let what = label.unwrap_or("all types");
+            return refuse(format!("a group for {what} was given twice"));
         }
     }
-    Ok(GroupRule { map, default })
+    Ok(rule)
 }

@@ -75,6 +75,11 @@ impl Documents {
         })
     }
 
+    /// What was found so far.
+    pub fn report(&self) -> &ReadReport {
+        self.gate.report()
+    }
+
     /// Reads some rows; false at the end of the table.
     fn fill(&mut self) -> Result<bool> {
         let Some((first, frame)) = self.frames.next_frame()? else {

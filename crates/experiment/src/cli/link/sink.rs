@@ -2,10 +2,10 @@
 
 use super::source::{Item, Mentions};
 use crate::error::BadInput;
-use anyhow::Result;
+use anyhow::{Context, Result};
 use std::fs::{File, OpenOptions};
 use std::io::{BufRead, BufReader, BufWriter, Read, Seek, SeekFrom, Write};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::rc::Rc;
 use syncabel_corpus::predictions::{Prediction, TsvWriter};
 use syncabel_corpus::{Document, Gold, pubtator};
@@ -35,7 +35,7 @@ impl Sink {
     pub(super) fn create(out: Option<&Path>, format: &str) -> Result<Self> {
         let stream = || -> Result<Box<dyn Write>> {
             Ok(match out {
-                Some(path) => Box::new(BufWriter::new(File::create(path)?)),
+                Some(path) => Box::new(BufWriter::new(Named::new(File::create(path), path)?)),
                 None => Box::new(crate::cli::io::stdout()),
             })
         };
@@ -62,6 +62,7 @@ impl Sink {
         format: &str,
         mentions: &mut Mentions<'_>,
     ) -> Result<(Self, u64)> {
+        check_first_line(path, format)?;
         let mut torn = None;
         let (sink, ids) = match format {
             "tsv" => {
@@ -72,6 +73,7 @@ impl Sink {
                 let (file, bytes) = whole_lines(path)?;
                 torn = Some((file.try_clone()?, bytes));
                 let ids = jsonl_ids(path, bytes)?;
+                let file = Named::new(Ok(file), path)?;
                 (Self::Json(Box::new(BufWriter::new(file))), ids)
             }
             _ => return resume_pubtator(path, mentions),
@@ -98,11 +100,7 @@ impl Sink {
         Ok((sink, done))
     }
 
-    pub(super) fn write(
-        &mut self,
-        prediction: &Prediction,
-        document: Option<&Rc<Document>>,
-    ) -> Result<()> {
+    pub(super) fn write(&mut self, prediction: &Prediction, document: &Rc<Document>) -> Result<()> {
         match self {
             Self::Tsv(writer) => Ok(writer.write(prediction)?),
             Self::Json(writer) => {
@@ -110,10 +108,6 @@ impl Sink {
                 Ok(writer.write_all(b"\n")?)
             }
             Self::Pubtator { out, open } => {
-                // Marked sentences, which have none, were refused before.
-                let Some(document) = document else {
-                    return Ok(());
-                };
                 let is_new = !matches!(open, Some(now) if Rc::ptr_eq(&now.source, document));
                 if is_new {
                     put(out, open.take())?;
@@ -182,6 +176,63 @@ fn answer(code: &str) -> Gold {
     }
 }
 
+/// Refuses a file that does not begin as answers do, if only as far as an interruption let it.
+fn check_first_line(path: &Path, format: &str) -> Result<()> {
+    let mut line = Vec::new();
+    BufReader::new(File::open(path)?.take(1 << 16)).read_until(b'\n', &mut line)?;
+    let begins = |right: &[u8]| line.starts_with(right) || right.starts_with(&line);
+    let is_ours = match format {
+        "tsv" => begins(b"filename\tmention_id\t"),
+        "jsonl" => begins(b"{\"filename\":"),
+        // An id of any length may have been torn.
+        _ => {
+            line.windows(3).any(|three| three == b"|t|")
+                || !line.ends_with(b"\n") && !line.contains(&b' ')
+        }
+    };
+    if is_ours {
+        return Ok(());
+    }
+    let message =
+        "holds no answers of this format (--to); choose another --out or leave out --resume";
+    Err(BadInput(format!("{} {message}", path.display())).into())
+}
+
+/// A file that says its name when it cannot be written to.
+struct Named {
+    file: File,
+    path: PathBuf,
+}
+
+impl Named {
+    fn new(file: std::io::Result<File>, path: &Path) -> Result<Self> {
+        let path = path.to_owned();
+        match file {
+            Ok(file) => Ok(Self { file, path }),
+            Err(error) => Err(error).with_context(|| path.display().to_string()),
+        }
+    }
+
+    fn named<T>(&self, result: std::io::Result<T>) -> std::io::Result<T> {
+        let name = |e: std::io::Error| {
+            std::io::Error::new(e.kind(), format!("{}: {e}", self.path.display()))
+        };
+        result.map_err(name)
+    }
+}
+
+impl Write for Named {
+    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+        let written = self.file.write(bytes);
+        self.named(written)
+    }
+
+    fn flush(&mut self) -> std::io::Result<()> {
+        let flushed = self.file.flush();
+        self.named(flushed)
+    }
+}
+
 fn other_input(path: &Path) -> anyhow::Error {
     let message = "holds answers for another input; choose another --out or leave out --resume";
     BadInput(format!("{} {message}", path.display())).into()
@@ -219,14 +270,10 @@ fn resume_pubtator(path: &Path, mentions: &mut Mentions<'_>) -> Result<(Sink, u6
             _ => return Err(other_input(path)),
         }
     }
-    if keep == 0 && !text.is_empty() && !text.windows(3).any(|three| three == b"|t|") {
-        let message = "holds no documents; choose another --out or leave out --resume";
-        return Err(BadInput(format!("{} {message}", path.display())).into());
-    }
     let mut file = OpenOptions::new().write(true).open(path)?;
     file.set_len(keep)?;
     file.seek(SeekFrom::End(0))?;
-    let out = Box::new(BufWriter::new(file));
+    let out = Box::new(BufWriter::new(Named::new(Ok(file), path)?));
     Ok((Sink::Pubtator { out, open: None }, done))
 }
 
@@ -245,11 +292,8 @@ fn answered(text: &str, mentions: &mut Mentions<'_>) -> Result<Option<Vec<Item>>
         let Some(item) = mentions.next().transpose()? else {
             return Ok(None);
         };
-        let Some(document) = &item.document else {
-            return Ok(None);
-        };
-        let block = block.get_or_insert_with(|| Block::new(document));
-        if !Rc::ptr_eq(&block.source, document) {
+        let block = block.get_or_insert_with(|| Block::new(&item.document));
+        if !Rc::ptr_eq(&block.source, &item.document) {
             return Ok(None);
         }
         let gold = if code == "-1" {
@@ -317,10 +361,6 @@ fn whole_lines(path: &Path) -> Result<(File, u64)> {
             break;
         }
         keep += read;
-    }
-    if keep == 0 && !matches!(line.first(), None | Some(b'{')) {
-        let message = "holds no predictions; choose another --out or leave out --resume";
-        return Err(BadInput(format!("{} {message}", path.display())).into());
     }
     Ok((OpenOptions::new().write(true).open(path)?, keep))
 }

@@ -4,17 +4,16 @@
 //! pipe.
 
 use super::super::io::{corpus_format, read_options};
-use crate::corpus_file;
+use super::sentences::Sentences;
+use crate::corpus_file::{self, Documents};
 use crate::error::BadInput;
 use anyhow::Result;
 use std::collections::VecDeque;
-use std::fs::File;
-use std::io::{BufRead, BufReader};
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
 use std::str::FromStr;
 use syncabel_corpus::marked::{self, MarkOptions, MarkedMention};
-use syncabel_corpus::{CorpusFormat, Document, Gold, Language, Origin, pubtator};
+use syncabel_corpus::{CorpusFormat, Document, Language, ReadReport, pubtator};
 use syncabel_kb::Kb;
 
 /// The name of the format that is no corpus format.
@@ -33,8 +32,7 @@ pub(super) struct Input {
 /// A mention, and the document that it comes from.
 pub(super) struct Item {
     pub(super) mention: MarkedMention,
-    /// Nothing for a marked sentence.
-    pub(super) document: Option<Rc<Document>>,
+    pub(super) document: Rc<Document>,
 }
 
 /// What is known of an input before any of it is linked.
@@ -54,13 +52,29 @@ pub(super) struct Mentions<'k> {
 }
 
 enum Source {
-    Documents(Box<dyn Iterator<Item = Result<Document>>>),
+    Documents(Documents),
     Sentences(Sentences),
+}
+
+impl Iterator for Source {
+    type Item = Result<Document>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        match self {
+            Self::Documents(documents) => documents.next(),
+            Self::Sentences(sentences) => sentences.next(),
+        }
+    }
 }
 
 impl Input {
     fn is_stdin(&self) -> bool {
         self.path == Path::new("-")
+    }
+
+    /// Whether it can be read only once.
+    fn is_pipe(&self) -> bool {
+        self.is_stdin() || self.path.exists() && !self.path.is_file() && !self.path.is_dir()
     }
 
     /// What to open.
@@ -77,15 +91,17 @@ impl Input {
     }
 
     fn format(&self) -> Result<CorpusFormat> {
-        if self.is_stdin() && self.format.is_none() {
-            let message = "standard input has no name to tell the format from; say --format marked, jsonl, pubtator, ...";
+        // Looking into a pipe takes from it what was looked at.
+        if self.is_pipe() && self.format.is_none() {
+            let message =
+                "the format of a pipe is not guessed; say --format marked, jsonl, pubtator, ...";
             return Err(BadInput(message.into()).into());
         }
         corpus_format(self.file(), self.format.as_deref())
     }
 
-    /// Mentions of the input, each of which can be linked and, with `as_pubtator`, written in that format; nothing for
-    /// standard input, which can be read only once.
+    /// Mentions of the input, each of which can be linked and, with `as_pubtator`, written in that format; nothing for a pipe, which
+    /// can be read only once. Says what the reader found and left out.
     ///
     /// # Errors
     /// What is wrong with the first mention that cannot.
@@ -95,34 +111,36 @@ impl Input {
         options: &MarkOptions,
         as_pubtator: bool,
     ) -> Result<Option<Counted>> {
-        if as_pubtator && self.is_marked() {
-            let message =
-                "marked sentences have no document to write as PubTator; write tsv or jsonl";
-            return Err(BadInput(message.into()).into());
-        }
-        if self.is_stdin() || !self.path.is_file() {
+        if self.is_pipe() {
             return Ok(None);
         }
         let mut counted = Counted::default();
         let mut writable: Option<Rc<Document>> = None;
-        for item in self.mentions(kb, options.clone())? {
+        let mut mentions = self.mentions(kb, options.clone())?;
+        for item in mentions.by_ref() {
             let Item { mention, document } = item?;
             check_groups(kb, &mention)?;
-            let is_new = match (&writable, &document) {
-                (Some(last), Some(this)) => !Rc::ptr_eq(last, this),
-                _ => true,
-            };
-            if let (true, true, Some(document)) = (as_pubtator, is_new, &document) {
-                pubtator::block(document)?;
+            let is_new = !matches!(&writable, Some(last) if Rc::ptr_eq(last, &document));
+            if as_pubtator && is_new {
+                pubtator::block(&document)?;
             }
-            writable = document;
+            writable = Some(document);
             counted.mentions += 1;
             counted.longest_prompt = counted.longest_prompt.max(mention.prompt().len());
+        }
+        if let Some(report) = mentions.report() {
+            tracing::info!("{}: {report}", self.path.display());
+        }
+        if counted.mentions == 0 {
+            tracing::warn!(
+                "{}: no mentions, so there is nothing to link",
+                self.path.display()
+            );
         }
         Ok(Some(counted))
     }
 
-    fn documents(&self) -> Result<Box<dyn Iterator<Item = Result<Document>>>> {
+    fn documents(&self) -> Result<Documents> {
         let (file, format) = (self.file(), self.format()?);
         let options = read_options(self.rules.as_deref(), self.language.as_deref())?;
         corpus_file::documents(file, format, &options)
@@ -166,6 +184,14 @@ pub(super) fn check_groups(kb: &Kb, mention: &MarkedMention) -> Result<()> {
 }
 
 impl Mentions<'_> {
+    /// What the reader has found so far; nothing of marked sentences.
+    pub(super) fn report(&self) -> Option<&ReadReport> {
+        match &self.source {
+            Source::Documents(documents) => Some(documents.report()),
+            Source::Sentences(_) => None,
+        }
+    }
+
     /// Whether the next mention, if there is one, is the first of its document.
     pub(super) fn begin_a_document(&self) -> bool {
         self.ready.is_empty()
@@ -187,17 +213,7 @@ impl Iterator for Mentions<'_> {
             if let Some(item) = self.ready.pop_front() {
                 return Some(Ok(item));
             }
-            let document = match &mut self.source {
-                Source::Sentences(sentences) => {
-                    let item = |mention| Item {
-                        mention,
-                        document: None,
-                    };
-                    return sentences.next().map(|mention| mention.map(item));
-                }
-                Source::Documents(documents) => documents.next()?,
-            };
-            let marked = document.and_then(|document| {
+            let marked = self.source.next()?.and_then(|document| {
                 let mentions = marked::mark(&document, Some(self.kb), &self.options)?;
                 Ok((Rc::new(document), mentions))
             });
@@ -206,147 +222,10 @@ impl Iterator for Mentions<'_> {
                 Ok((document, mentions)) => {
                     self.ready.extend(mentions.into_iter().map(|mention| Item {
                         mention,
-                        document: Some(Rc::clone(&document)),
+                        document: Rc::clone(&document),
                     }));
                 }
             }
-        }
-    }
-}
-
-/// Marked sentences, one a line: `Known [HD]{Disorders}, now with chorea.`
-struct Sentences {
-    lines: std::io::Split<Box<dyn BufRead>>,
-    name: String,
-    number: usize,
-    language: Language,
-}
-
-impl Sentences {
-    fn open(file: &Path, shown: &Path, language: Language) -> Result<Self> {
-        let reader: Box<dyn BufRead> = Box::new(BufReader::new(
-            File::open(file).map_err(|e| BadInput(format!("{}: {e}", shown.display())))?,
-        ));
-        let name = shown.file_name().unwrap_or_default().to_string_lossy();
-        Ok(Self {
-            lines: reader.split(b'\n'),
-            name: if name == "-" {
-                "stdin".into()
-            } else {
-                name.into_owned()
-            },
-            number: 0,
-            language,
-        })
-    }
-}
-
-impl Iterator for Sentences {
-    type Item = Result<MarkedMention>;
-
-    fn next(&mut self) -> Option<Self::Item> {
-        loop {
-            let line = match self.lines.next()? {
-                Ok(line) => line,
-                Err(error) => return Some(Err(error.into())),
-            };
-            self.number += 1;
-            let refuse = |what: &str| {
-                Some(Err(BadInput(format!(
-                    "{}:{}: {what}",
-                    self.name, self.number
-                ))
-                .into()))
-            };
-            let Ok(line) = std::str::from_utf8(&line) else {
-                return refuse("the line is not UTF-8");
-            };
-            // Editors put a mark at the beginning of a file.
-            let line = line.trim_start_matches('\u{feff}').trim();
-            if line.is_empty() {
-                continue;
-            }
-            if line.matches("]{").count() > 1 {
-                return refuse(
-                    "more than one `]{group}` in this line; give each mention a line of its own",
-                );
-            }
-            return match parse(line, &self.name, self.number, self.language) {
-                Some(mention) => Some(Ok(mention)),
-                None => refuse(
-                    "no `[mention]{group}` in this line; write the mention in brackets and its semantic group in braces \
-                     behind it",
-                ),
-            };
-        }
-    }
-}
-
-/// The mention of a marked sentence: everything in brackets that ends with the group in braces.
-fn parse(line: &str, document: &str, number: usize, language: Language) -> Option<MarkedMention> {
-    let group_at = line.find("]{")?;
-    let group_end = group_at + line[group_at..].find('}')?;
-    let group = &line[group_at + 2..group_end];
-    let mut fragments = Vec::new();
-    let mut rest = &line[..=group_at];
-    let mut first = None;
-    while let Some(open) = rest.find('[') {
-        let close = open + rest[open..].find(']')?;
-        first.get_or_insert(offset(line, rest) + open);
-        fragments.push(&rest[open + 1..close]);
-        rest = &rest[close + 1..];
-    }
-    let mention = fragments.join(" ");
-    if mention.trim().is_empty() || group.trim().is_empty() {
-        return None;
-    }
-    let chars = |bytes: usize| line[..bytes].chars().count() as u32;
-    Some(MarkedMention {
-        document: document.to_owned(),
-        mention_id: format!("{document}.{number}"),
-        label: group.to_owned(),
-        group: group.to_owned(),
-        start_chars: chars(first? + 1),
-        end_chars: chars(group_at),
-        span: mention.clone(),
-        mention,
-        sentence: line.to_owned(),
-        language,
-        gold: Gold::none(),
-        origin: Origin::Human,
-    })
-}
-
-/// Bytes of `whole` before its part `part`.
-fn offset(whole: &str, part: &str) -> usize {
-    part.as_ptr() as usize - whole.as_ptr() as usize
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn marked_sentences_say_where_and_what() {
-        let one = parse("Só [HD]{Disorders} here.", "s", 3, Language::En).unwrap();
-        assert_eq!(
-            (one.mention.as_str(), one.group.as_str()),
-            ("HD", "Disorders")
-        );
-        assert_eq!((one.start_chars, one.end_chars), (4, 6));
-        assert_eq!(one.mention_id, "s.3");
-        assert_eq!(one.prompt(), "Só [HD]{Disorders} here.<SEP>[HD] is");
-        let two = parse(
-            "[Breast] and ovarian [cancer]{Disease}",
-            "s",
-            1,
-            Language::En,
-        )
-        .unwrap();
-        assert_eq!(two.mention, "Breast cancer");
-        assert_eq!((two.start_chars, two.end_chars), (1, 28));
-        for bad in ["plain", "[x] {y}", "[]{y}", "[x]{}", "x]{y}", "[x]{y"] {
-            assert!(parse(bad, "s", 1, Language::En).is_none(), "{bad}");
         }
     }
 }
