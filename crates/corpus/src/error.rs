@@ -3,6 +3,9 @@
 use std::fmt;
 use std::path::{Path, PathBuf};
 
+use crate::document::Language;
+use crate::format::CorpusFormat;
+
 /// Where a problem was found: a line of a file, or a document that is only in memory.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Location {
@@ -169,6 +172,21 @@ pub enum Error {
         /// What the parser says.
         problem: String,
     },
+    /// A document is in another language than the one that was asked for.
+    #[error(
+        "{at}: {}, but `--language` (in an experiment `corpus.language`) asks for \"{asked}\"; leave out `--language`, ask for \"{stated}\"{}",
+        says_language(*stated, *every), if every.is_none() { ", or change the field" } else { "" }
+    )]
+    OtherLanguage {
+        /// The line.
+        at: Location,
+        /// The language of the document.
+        stated: Language,
+        /// The language of the options.
+        asked: Language,
+        /// The format, where all its files are in one language and there is no field to change.
+        every: Option<CorpusFormat>,
+    },
     /// A JSON object has a key that the format does not know.
     #[error(
         "{at}: unknown field {field:?} in {object}; did you mean {nearest:?}? ({object} has {known})"
@@ -252,6 +270,13 @@ impl Error {
             **at = place;
         }
         self
+    }
+}
+
+fn says_language(stated: Language, every: Option<CorpusFormat>) -> String {
+    match every {
+        None => format!("field language is \"{stated}\""),
+        Some(format) => format!("language is \"{stated}\" in every {format} file"),
     }
 }
 

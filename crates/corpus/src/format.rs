@@ -11,7 +11,7 @@ use crate::error::{Error, Location};
 use crate::io::Lines;
 use crate::repairs::CodeRepairs;
 use crate::stream::Documents;
-use crate::{bigbio, jsonl, pubtator};
+use crate::{bigbio, jsonl, pubtator, quaero, spaccc};
 
 /// A corpus file format.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -67,6 +67,15 @@ impl CorpusFormat {
                 Some(CorpusFormat::Quaero)
             }
             _ => guess,
+        }
+    }
+
+    /// The language of every file of this format, where it is the format of one corpus.
+    pub(crate) fn language(self) -> Option<Language> {
+        match self {
+            CorpusFormat::Spaccc => Some(spaccc::LANGUAGE),
+            CorpusFormat::Quaero => Some(quaero::LANGUAGE),
+            _ => None,
         }
     }
 }
@@ -239,8 +248,11 @@ pub struct ReadOptions {
     pub quaero_several_ids: SeveralIds,
     /// Codes to replace, in every format.
     pub code_repairs: CodeRepairs,
-    /// Language of the documents, for formats that do not record it.
+    /// Language of the documents of which the file states none. A document that states another one is refused
+    /// ([`Error::OtherLanguage`]); where this is English, only if [`ReadOptions::language_is_given`].
     pub language: Language,
+    /// Whether somebody asked for `language`. It matters for English, which stands there as well when nobody asked.
+    pub language_is_given: bool,
     /// Split of the documents; overrides what the file records.
     pub split: Option<Split>,
 }
@@ -252,7 +264,8 @@ impl Default for ReadOptions {
             bigbio_several_ids: Join::Alternatives,
             quaero_several_ids: SeveralIds::default(),
             code_repairs: CodeRepairs::default(),
-            language: Language::En,
+            language: Language::default(),
+            language_is_given: false,
             split: None,
         }
     }
@@ -268,6 +281,25 @@ impl ReadOptions {
             pubtator: PubtatorRules::preset(name)?,
             ..ReadOptions::default()
         })
+    }
+
+    /// Refuses a document in another language than the one that was asked for; `every` as in [`Error::OtherLanguage`].
+    pub(crate) fn check_language(
+        &self,
+        stated: Language,
+        every: Option<CorpusFormat>,
+        at: &Location,
+    ) -> Result<(), Error> {
+        let asked = self.language_is_given || self.language != Language::default();
+        if asked && stated != self.language {
+            return Err(Error::OtherLanguage {
+                at: at.clone(),
+                stated,
+                asked: self.language,
+                every,
+            });
+        }
+        Ok(())
     }
 }
 
@@ -361,7 +393,7 @@ impl fmt::Display for ReadReport {
 ///
 /// # Errors
 /// With file and line: an empty file, bad UTF-8, wrong fields, offsets that are no numbers or leave the text, mention
-/// texts that differ by more than white space, documents of one id that differ.
+/// texts that differ by more than white space, documents of one id that differ, a language other than the one asked for.
 pub fn read(
     path: &Path,
     format: CorpusFormat,

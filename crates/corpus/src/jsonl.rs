@@ -11,13 +11,13 @@
 //! |---|---|---|
 //! | `id` | unique in the file | required |
 //! | `text` | what the spans point into | required |
-//! | `language` | `en`, `fr`, `es`, `de` | `en` |
+//! | `language` | `en`, `fr`, `es`, `de`; another one than was asked for is refused | [`ReadOptions::language`], `en` if nobody asked |
 //! | `split` | `train`, `validation` (or `dev`), `test` | none |
 //! | `origin` | `"human"`, `"predicted"`, `{"synthetic": {"generator": NAME}}` | `"human"` |
 //! | `mentions[].id` | unique in the document | `DOCUMENT.N`, N from 1 |
 //! | `mentions[].spans` | fragments `[start, end]` in Unicode code points, end exclusive, in text order | required |
 //! | `mentions[].text` | the fragments' text joined by one space | required |
-//! | `mentions[].label` | entity type or semantic group | required |
+//! | `mentions[].label` | entity type or semantic group | required; any word will do where all are alike |
 //! | `mentions[].gold` | alternatives (OR), each a list of codes (AND); or that list as `{"alternatives": ..}`; or a string such as `"A+B\|C"` | `[]`, no concept |
 //!
 //! Unknown fields are refused with the known one that is spelled most alike; spans and texts are checked.
@@ -28,9 +28,11 @@ use std::io::Write;
 use std::path::{Path, PathBuf};
 
 use rayon::prelude::*;
+use serde::Deserialize;
+use serde::de::IgnoredAny;
 use serde_json::Value;
 
-use crate::document::{Corpus, Document};
+use crate::document::{Corpus, Document, Language};
 use crate::error::{Error, Location, nearest};
 use crate::format::{ReadOptions, ReadReport};
 use crate::io::{Lines, NewFile};
@@ -62,7 +64,7 @@ pub fn read(path: &Path, options: &ReadOptions) -> Result<(Corpus, ReadReport), 
             return Ok((corpus, gate.report().clone()));
         }
         // Checking is most of the work and needs no order; collecting does.
-        let checked = |(line, at): &(String, Location)| document(line, at);
+        let checked = |(line, at): &(String, Location)| document(line, options.language, at);
         let documents: Vec<_> = batch.par_iter().map(checked).collect();
         for (document, (_, at)) in documents.into_iter().zip(&batch) {
             corpus.documents.extend(gate.pass(document?, at)?);
@@ -73,12 +75,28 @@ pub fn read(path: &Path, options: &ReadOptions) -> Result<(Corpus, ReadReport), 
 /// Lines that are checked side by side.
 const BATCH_LINES: usize = 256;
 
-/// The document of one line, checked.
-fn document(line: &str, at: &Location) -> Result<Document, Error> {
-    let document: Document =
+/// The document of one line, checked; in `language` if it states none.
+fn document(line: &str, language: Language, at: &Location) -> Result<Document, Error> {
+    let mut document: Document =
         serde_json::from_str(line).map_err(|error| explain(line, &error, at))?;
     document.validate_at(at)?;
+    // A document without a language is read as one in the default language, so only that one may stand for nothing.
+    if document.language == Language::default()
+        && language != Language::default()
+        && !states_language(line)
+    {
+        document.language = language;
+    }
     Ok(document)
+}
+
+/// Whether a line that is a document has the field `language`.
+fn states_language(line: &str) -> bool {
+    #[derive(Deserialize)]
+    struct Stated {
+        language: Option<IgnoredAny>,
+    }
+    serde_json::from_str(line).is_ok_and(|stated: Stated| stated.language.is_some())
 }
 
 /// Writes a whole file; it takes its place when it is complete.
@@ -97,16 +115,23 @@ pub fn write(corpus: &Corpus, path: &Path) -> Result<(), Error> {
 /// after. Memory is one document. See [`crate::Documents`] for files from elsewhere.
 pub struct Reader {
     lines: Lines,
+    /// Of the documents that state none.
+    language: Language,
 }
 
 impl Reader {
-    /// Opens a file, gzip or not.
+    /// Opens a file, gzip or not. A document that states no language is in English; what was written here states one.
     ///
     /// # Errors
     /// [`Error::Io`].
     pub fn open(path: &Path) -> Result<Self, Error> {
+        Reader::open_with(path, &ReadOptions::default())
+    }
+
+    pub(crate) fn open_with(path: &Path, options: &ReadOptions) -> Result<Self, Error> {
         Ok(Reader {
             lines: Lines::open(path)?,
+            language: options.language,
         })
     }
 
@@ -127,7 +152,7 @@ impl Reader {
                 Some(line) => {
                     let line = line.to_owned();
                     let at = self.lines.at();
-                    return Ok(Some((document(&line, &at)?, at)));
+                    return Ok(Some((document(&line, self.language, &at)?, at)));
                 }
             }
         }
@@ -191,30 +216,41 @@ const MENTION: [&str; 5] = ["id", "spans", "text", "label", "gold"];
 const SPAN: [&str; 2] = ["start", "end"];
 const GOLD: [&str; 1] = ["alternatives"];
 
-/// The best account of why a line is no document: an unknown field if there is one, else what the parser says.
+/// The best account of why a line is no document: an unknown field or a mention without a label if there is one, else what the parser says.
 fn explain(line: &str, error: &serde_json::Error, at: &Location) -> Error {
-    let unknown = serde_json::from_str::<Value>(line)
-        .ok()
-        .and_then(|value| unknown_field(&value));
-    match unknown {
-        Some((field, object, known)) => Error::UnknownField {
+    let value = serde_json::from_str::<Value>(line).unwrap_or_default();
+    if let Some((field, object, known)) = unknown_field(&value) {
+        return Error::UnknownField {
             at: at.clone(),
             nearest: nearest(&field, known),
             field,
             object,
             known: known.join(", "),
-        },
-        None => {
-            let text = error.to_string();
-            // The parser's own place counts lines of the one line it saw; ours is the file's.
-            let problem = text.split(" at line ").next().unwrap_or(&text).to_owned();
-            Error::Json {
-                at: at.clone(),
-                column: error.column().max(1),
-                problem,
-            }
-        }
+        };
     }
+    if let Some(number) = unlabelled_mention(&value) {
+        return Error::Structure {
+            at: at.clone(),
+            problem: format!(
+                "field label of mention {number} is missing or no text; write the entity type there, or any one word where all mentions are alike, and say with `--group GROUP` (in an experiment `corpus.default_group`) which semantic group it stands for"
+            ),
+        };
+    }
+    let text = error.to_string();
+    // The parser's own place counts lines of the one line it saw; ours is the file's.
+    let problem = text.split(" at line ").next().unwrap_or(&text).to_owned();
+    Error::Json {
+        at: at.clone(),
+        column: error.column().max(1),
+        problem,
+    }
+}
+
+/// The number, from 1, of the first mention whose label is no text.
+fn unlabelled_mention(document: &Value) -> Option<usize> {
+    let mentions = document.get("mentions")?.as_array()?;
+    let unlabelled = |mention: &Value| mention.is_object() && !mention["label"].is_string();
+    Some(mentions.iter().position(unlabelled)? + 1)
 }
 
 fn unknown_field(document: &Value) -> Option<(String, &'static str, &'static [&'static str])> {
@@ -313,6 +349,18 @@ mod tests {
             (
                 r#"{"id":"e","text":"x","language":"xx"}"#,
                 "unknown variant `xx`",
+            ),
+            (
+                r#"{"id":"e","text":"x","language":null}"#,
+                "x.jsonl:2, column 33",
+            ),
+            (
+                r#"{"id":"e","text":"xx","mentions":[{"spans":[[0,1]],"text":"x","label":"D"},{"spans":[[1,2]],"text":"x"}]}"#,
+                "x.jsonl:2: field label of mention 2 is missing or no text; write the entity type there",
+            ),
+            (
+                r#"{"id":"e","text":"x","mentions":[{"spans":[[0,1]],"text":"x","label":null}]}"#,
+                "x.jsonl:2: field label of mention 1 is missing or no text",
             ),
             (r#"{"id":"e"}"#, "missing field `text`"),
             (r#"{"id":"e""#, "x.jsonl:2, column 9"),

@@ -1,6 +1,6 @@
 //! PubTator: `PMID|t|title`, `PMID|a|abstract`, then one tab-separated line per mention
-//! (`PMID start end text type codes [component texts]`) and per relation (`PMID type id id`), documents apart by a
-//! blank line.
+//! (`PMID start end text type [codes [component texts]]`) and per relation (`PMID type id id [novelty]`), documents apart by a
+//! blank line. A mention without codes has no concept yet: it is one to be linked.
 //!
 //! The text of a document is the title, one space, and the abstract; offsets are Unicode code points of that text. What `|` and `+` mean in
 //! the codes is a matter of the corpus: [`crate::PubtatorRules`]. Relations and the component column are counted and not kept.
@@ -8,7 +8,8 @@
 //! Real files hold a few surprises, and each has its rule. A document that occurs twice identically is dropped once
 //! and counted; two that differ are an error. A mention whose text differs from the covered text by nothing but white space
 //! is accepted and counted, and the covered text is kept; any other difference is an error with both texts. Blanks
-//! around codes are ignored. `-1` and an empty field mean that there is no concept.
+//! around codes are ignored. `-1` and an empty field mean that there is no concept. A row that starts like a relation but says where in the text
+//! one of its own fields stands is a mention with its columns in another order or a mistyped offset, and an error.
 
 use std::io::Write;
 use std::path::Path;
@@ -127,6 +128,8 @@ struct Block {
     title: Option<String>,
     body: Option<String>,
     rows: Vec<Row>,
+    /// Rows that look like relations, with their places.
+    relations: Vec<(Location, String)>,
 }
 
 struct Row {
@@ -146,6 +149,7 @@ impl Block {
             title: None,
             body: None,
             rows: Vec::new(),
+            relations: Vec::new(),
         }
     }
 
@@ -186,14 +190,15 @@ impl Block {
             ));
         }
         if starts_with_letter && matches!(fields.len(), 4 | 5) {
-            report.relation_lines += 1;
+            // Only the complete text can tell.
+            self.relations.push((at, line.to_owned()));
             return Ok(());
         }
-        if !matches!(fields.len(), 6 | 7) {
+        if !matches!(fields.len(), 5..=7) {
             return Err(Error::FieldCount {
                 at,
                 found: fields.len(),
-                expected: "6 or 7 (id, start, end, text, type, codes, component texts), or 4 for a relation".to_owned(),
+                expected: "5 to 7 (id, start, end, text, type, codes, component texts; a mention to be linked may end with its type), or 4 or 5 for a relation, whose second field begins with a letter".to_owned(),
             });
         }
         report.component_columns += usize::from(fields.len() == 7);
@@ -206,7 +211,9 @@ impl Block {
             })
         };
         let (start, end) = (offset("start", fields[1])?, offset("end", fields[2])?);
-        let [text, label, codes] = [fields[3], fields[4].trim(), fields[5]].map(str::to_owned);
+        // No code is no concept, as an empty one is.
+        let codes = fields.get(5).copied().unwrap_or_default();
+        let [text, label, codes] = [fields[3], fields[4].trim(), codes].map(str::to_owned);
         self.rows.push(Row {
             at,
             start,
@@ -230,6 +237,12 @@ impl Block {
             text.push_str(body);
         }
         let index = CharIndex::new(&text);
+        for (at, row) in &self.relations {
+            if let Some(problem) = mention_in_disguise(row, &index) {
+                return Err(structure(at, &problem));
+            }
+            report.relation_lines += 1;
+        }
         let mut mentions = Vec::with_capacity(self.rows.len());
         for row in self.rows {
             let (span, covered, same) = check_span(&row, &self.id, &index)?;
@@ -252,6 +265,58 @@ impl Block {
         };
         Ok((document, self.at))
     }
+}
+
+/// Why a row that looks like a relation is a mention, with its columns in another order or a mistyped offset; `None` for a relation.
+///
+/// Numbers do not tell: ids of genes are numbers as well, and a relation may have two side by side, each as small as an offset. The text
+/// does. In a mention, two adjacent fields say where the words of a third stand: one is the number of the character where they begin (or
+/// end), the other that of where they end (or begin), or one keystroke off it and then no number. A relation has its type, two ids and perhaps a
+/// word such as `Novel`, and its ids say of none of them where it stands in the text. What a wrong number says cannot be told from an id: a
+/// mention with its columns in another order and two numbers that do not fit its words passes for a relation.
+fn mention_in_disguise(row: &str, index: &CharIndex<'_>) -> Option<String> {
+    let fields: Vec<&str> = row.split('\t').map(str::trim).collect();
+    // `-1` and lists of numbers are ids.
+    let is_number = |field: &str| {
+        field
+            .split([',', ';', '|', '+'])
+            .all(|id| id.parse::<i64>().is_ok())
+    };
+    let means = |field: &str, offset: u32| {
+        let mistyped = || strsim::levenshtein(field, &offset.to_string()) <= 1;
+        field.parse() == Ok(offset) || !is_number(field) && mistyped()
+    };
+    // The field before these is the id of the document.
+    for left in 1..fields.len() - 1 {
+        let (start_field, end_field) = (fields[left], fields[left + 1]);
+        for (number, &words) in fields.iter().enumerate().skip(1) {
+            // A field without a letter may be an id.
+            if number == left || number == left + 1 || !words.contains(char::is_alphabetic) {
+                continue;
+            }
+            let length = u32::try_from(words.chars().count()).ok()?;
+            let begins = start_field.parse().ok().and_then(|start: u32| {
+                let end = start.checked_add(length)?;
+                means(end_field, end).then_some(SpanChars::new(start, end))
+            });
+            let ends = end_field.parse().ok().and_then(|end: u32| {
+                let start = end.checked_sub(length)?;
+                means(start_field, start).then_some(SpanChars::new(start, end))
+            });
+            let stands = |span: &SpanChars| index.slice(*span) == Some(words);
+            if let Some(span) = begins.into_iter().chain(ends).find(stands) {
+                return Some(format!(
+                    "fields {} and {} are {start_field:?} and {end_field:?}, and {words:?} in field {} is the text at {}-{}: this is no relation but a mention; write it as id, start, end, text, type and, if it has any, codes",
+                    left + 1,
+                    left + 2,
+                    number + 1,
+                    span.start,
+                    span.end
+                ));
+            }
+        }
+    }
+    None
 }
 
 /// The span, the text it covers, and whether that is exactly the stated text (else it differs by white space only).
@@ -423,6 +488,114 @@ mod tests {
     }
 
     #[test]
+    fn mentions_without_codes_are_mentions_without_a_concept() {
+        let rows = "1\t0\t4\tGout\tDisease\n1\t6\t10\tGout\tDisease \r\n1\tCID\tA\tB\n";
+        let coded = "1\t0\t4\tGout\tDisease\t-1\n1\t6\t10\tGout\tDisease\t-1\n1\tCID\tA\tB\n";
+        let read = |rows: &str| read_text(&format!("{HEAD}{rows}"), "bc5cdr").unwrap();
+        let (corpus, report) = read(rows);
+        assert_eq!((corpus, report.clone()), read(coded));
+        assert_eq!((report.mentions, report.without_concept), (2, 2));
+        // Whatever the rules make of `-1`, no code is no concept.
+        let options = ReadOptions {
+            pubtator: PubtatorRules {
+                no_concept: Vec::new(),
+                ..PubtatorRules::default()
+            },
+            ..ReadOptions::default()
+        };
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("x.txt");
+        std::fs::write(&path, format!("{HEAD}{rows}")).unwrap();
+        let (corpus, _) = crate::read(&path, CorpusFormat::Pubtator, &options).unwrap();
+        let mut mentions = corpus.documents[0].mentions.iter();
+        assert!(mentions.all(|mention| mention.gold.is_none()));
+    }
+
+    const NOVEL: &str =
+        "1|t|Novel Association of HD.\n1|a|rs429358 é near APOE and TP53 in Gout.\n";
+
+    #[test]
+    fn mentions_that_look_like_relations_are_refused() {
+        let text = "Novel Association of HD. rs429358 é near APOE and TP53 in Gout.";
+        let at = |words: &str| {
+            let start = text[..text.find(words).unwrap()].chars().count();
+            (start, start + words.chars().count())
+        };
+        let ((hd, hd_end), (gout, gout_end)) = (at("HD"), at("Gout"));
+        for row in [
+            // Columns in another order.
+            format!("Disease\t{gout}\t{gout_end}\tGout"),
+            format!("Gout\t{gout}\t{gout_end}\tDisease"),
+            format!("Gout\t{gout}\t{gout_end}"),
+            format!("D006073\t{gout}\t{gout_end}\tGout"),
+            format!("Disease\tGout \t {gout} \t{gout_end}"),
+            // One offset mistyped, too.
+            format!("x{hd}\t{hd_end}\tHD\tDisease"),
+            format!("x{hd}\t{hd_end}\tHD"),
+            format!("l{}\t{gout_end}\tGout\tDisease", gout % 10),
+            "O\t5\tNovel\tDisease".to_owned(),
+            format!("Disease\tx{hd}\t{hd_end}\tHD"),
+            format!("Disease\t{hd}\t{hd_end}.\tHD"),
+        ] {
+            let error = error_of(&format!("{NOVEL}1\tCID\tA\tB\n1\t{row}\n"));
+            assert!(error.contains("x.txt:4: fields "), "{row:?} gave {error}");
+            assert!(
+                error.contains("no relation but a mention; write it as id, start, end"),
+                "{row:?} gave {error}"
+            );
+        }
+        let error = error_of(&format!("{HEAD}1\tDisease\t0\t4\tGout\n"));
+        assert!(
+            error.contains(
+                "fields 3 and 4 are \"0\" and \"4\", and \"Gout\" in field 5 is the text at 0-4"
+            ),
+            "{error}"
+        );
+    }
+
+    #[test]
+    fn relations_are_skipped_whatever_their_ids() {
+        let rows = [
+            "CID\tD003042\tD014786",
+            "CID\t-1\tD006073",
+            "CID\tD003042|D003865\tD014786",
+            "Association\tD003924\t3559\tNovel",
+            // Genes, with numbers as small as offsets of this text.
+            "Association\t12\t13\tNovel",
+            "Association\t0\t2\tNovel",
+            "Association\t5\t7\tNovel",
+            "Bind\t0\t5\tNo",
+            "Association\t348\trs429358\tNovel",
+            "Association\t33\trs429358\tNovel",
+            "Association\trs429358\t33\tNovel",
+            "Association\tD003924\t5\tNovel",
+            "Association\t-1\t5\tNovel",
+            "Association\t6\t1,7\tNovel",
+            "Positive_Correlation\t7157,3559\t7157\tNo",
+            "Association\tGene|8622\tDisease|MESH:D009461",
+            "Association\tGene@8622\tDisease@MESH:D009461",
+            "CPR:4\tArg1:T13\tArg2:T56",
+            "Bind\t1\t2\t3",
+        ];
+        for row in rows {
+            let text = format!("{NOVEL}1\t{row}\n1\t58\t62\tGout\tDisease\n");
+            let (corpus, report) = read_text(&text, "bc5cdr").unwrap();
+            assert_eq!(report.relation_lines, 1, "{row}");
+            assert_eq!(corpus.mention_count(), 1, "{row}");
+        }
+        // Two genes of any two numbers, unless they are the place of a word of the row.
+        let mut refused = Vec::new();
+        for (first, second) in (0..70).flat_map(|a| (0..70).map(move |b| (a, b))) {
+            let row = format!("1\tAssociation\t{first}\t{second}\tNovel\n");
+            match read_text(&format!("{NOVEL}{row}"), "explicit") {
+                Ok((_, report)) => assert_eq!(report.relation_lines, 1, "{row}"),
+                Err(_) => refused.push((first, second)),
+            }
+        }
+        assert_eq!(refused, [(0, 5), (6, 17)]);
+    }
+
+    #[test]
     fn white_space_differences_are_counted_and_the_covered_text_is_kept() {
         let (corpus, report) = read_text(
             "1|t|a \"plus\" b\n1\t0\t8\ta \" plus \"  \tD\tX\n",
@@ -458,7 +631,13 @@ mod tests {
         let cases = [
             ("1\tx\t4\tGout\tDisease\tA", "x.txt:3: start is \"x\""),
             ("1\t0\t-4\tGout\tDisease\tA", "x.txt:3: end is \"-4\""),
-            ("1\t0\t4\tGout\tDisease", "x.txt:3: 5 tab-separated fields"),
+            (
+                "1\t0\t4\tGout",
+                "x.txt:3: 4 tab-separated fields, expected 5 to 7 (id, start, end, text, type, codes",
+            ),
+            ("1\t0\t4x\tGout\tDisease", "x.txt:3: end is \"4x\""),
+            ("1\t-1\t4\tGout\tDisease", "x.txt:3: start is \"-1\""),
+            ("1\t0\t4\tGoat\tDisease", "the annotation says \"Goat\""),
             (
                 "1\t0\t4\tGout\tDisease\tA\tB\tC",
                 "x.txt:3: 8 tab-separated fields",

@@ -4,7 +4,7 @@
 //! `cui` is one code, several apart by white space, or nothing. What several mean the corpus does not say:
 //! [`crate::ReadOptions::quaero_several_ids`] decides. A malformed code is kept as it is. Fragments that are not in text
 //! order or overlap are sorted and joined, the text is then what they cover, and the mention is counted. The language is
-//! French. Other keys (`corpus`, `ann`) are not kept.
+//! French, and [`crate::ReadOptions::language`] may not say otherwise. Other keys (`corpus`, `ann`) are not kept.
 
 use std::path::Path;
 
@@ -19,6 +19,9 @@ use crate::format::{ReadOptions, ReadReport, SeveralIds};
 use crate::io::Lines;
 use crate::stream::Source;
 use crate::text::CharIndex;
+
+/// The language of the corpus.
+pub(crate) const LANGUAGE: Language = Language::Fr;
 
 /// The documents of a file, one by one.
 pub(crate) struct Annotated {
@@ -91,7 +94,7 @@ fn document(
     let mut document = Document {
         id: line.doc_id,
         text: line.text,
-        language: Language::Fr,
+        language: LANGUAGE,
         split: line.split,
         origin: Origin::Human,
         mentions: Vec::with_capacity(line.mentions.len()),

@@ -11,7 +11,8 @@
 //!
 //! The texts of `train.tsv` are looked for beside it: `train_texts.jsonl` (`{"doc_id": .., "text": ..}` a line), the
 //! same gzipped, or one file a document, `DOCUMENT.txt`, in a folder `train_texts` or `txt`. Documents come in the
-//! order in which the table first names them, those without a mention last; the language is Spanish.
+//! order in which the table first names them, those without a mention last; the language is Spanish, and
+//! [`crate::ReadOptions::language`] may not say otherwise.
 //!
 //! The rows of a document may lie apart, as they do in the real tables, label after label. So table and texts are read twice:
 //! once to learn where everything is (16 bytes a row are held), then document by document. What is gzipped cannot be
@@ -35,6 +36,9 @@ use crate::format::ReadReport;
 use crate::io::{self, Seekable};
 use crate::stream::Source;
 use crate::text::CharIndex;
+
+/// The language of the corpus.
+pub(crate) const LANGUAGE: Language = Language::Es;
 
 const COLUMNS: [&str; 6] = [
     "filename",
@@ -176,7 +180,7 @@ impl Source for Table {
         let document = Document {
             id: std::mem::take(&mut self.ids[position]),
             text,
-            language: Language::Es,
+            language: LANGUAGE,
             split: None,
             origin: Origin::Human,
             mentions,

@@ -44,15 +44,20 @@ impl Documents {
     /// # Errors
     /// [`Error::Io`]; a file of which not even the beginning is in the format.
     pub fn open(path: &Path, format: CorpusFormat, options: &ReadOptions) -> Result<Self, Error> {
+        let source: Box<dyn Source> = match format {
+            CorpusFormat::Pubtator => Box::new(pubtator::Blocks::open(path, options)?),
+            CorpusFormat::Jsonl => Box::new(jsonl::Reader::open_with(path, options)?),
+            CorpusFormat::Bigbio => Box::new(bigbio::Records::open(path, options)?),
+            CorpusFormat::Spaccc => Box::new(spaccc::Table::open(path)?),
+            CorpusFormat::Quaero => Box::new(quaero::Annotated::open(path, options)?),
+            CorpusFormat::Parquet => return Err(parquet_is_not_ours(path)),
+        };
+        if let Some(language) = format.language() {
+            // The first line is what shows the format.
+            options.check_language(language, Some(format), &Location::line(path, 1))?;
+        }
         Ok(Documents {
-            source: match format {
-                CorpusFormat::Pubtator => Box::new(pubtator::Blocks::open(path, options)?),
-                CorpusFormat::Jsonl => Box::new(jsonl::Reader::open(path)?),
-                CorpusFormat::Bigbio => Box::new(bigbio::Records::open(path, options)?),
-                CorpusFormat::Spaccc => Box::new(spaccc::Table::open(path)?),
-                CorpusFormat::Quaero => Box::new(quaero::Annotated::open(path, options)?),
-                CorpusFormat::Parquet => return Err(parquet_is_not_ours(path)),
-            },
+            source,
             gate: Gate::new(options),
             path: path.to_path_buf(),
             broken: false,
@@ -132,7 +137,8 @@ impl Iterator for Documents {
 }
 
 /// Checks the documents of a file as they come, for readers of formats that this crate does not know: tells identical copies,
-/// refuses differing ones, repairs codes, fills in ids and splits, counts. It keeps ids and digests, not documents.
+/// refuses differing ones and those in another language than the one asked for, repairs codes, fills in ids and splits, counts. It keeps ids and
+/// digests, not documents.
 pub struct Gate {
     report: ReadReport,
     /// Digest and first line of each document id. Only looked up, never iterated.
@@ -196,6 +202,7 @@ impl Gate {
         mut document: Document,
         at: &Location,
     ) -> Result<Option<Document>, Error> {
+        self.options.check_language(document.language, None, at)?;
         document.split = self.options.split.or(document.split);
         document.number_mentions();
         self.report.renamed_mentions += tell_apart(&mut document);

@@ -6,16 +6,19 @@
 //!
 //! # Key types
 //! - [`Trie`]: every way to spell a name of a group in tokens, one root per group, as flat arrays in one mapped file.
-//! - [`StepModel`]: what a search asks of a model, logits for the next token of many rows. Behind the feature `model`,
-//!   `LlamaSteps` implements it for the Llama of `syncabel_model`; everything else builds without a tensor library.
-//! - [`beam_search`]: the paper's decoding, guided by the trie or free, with the semantics of Hugging Face `generate`.
+//! - [`PoolModel`]: what a search asks of a model that reads runs of tokens of many mentions in one pass, as the CPU engine does;
+//!   [`search()`] runs beams and best-first search over it.
+//! - [`StepModel`]: the least that a model can offer, logits for the next token of many rows; [`beam_search`] runs the paper's decoding over
+//!   it, guided by the trie or free, with the semantics of Hugging Face `generate`. Behind the feature `model`, `LlamaSteps` implements
+//!   it for the Llama of `syncabel_model`; everything else builds without a tensor library.
+//! - [`BatchSearch`]: what searches by itself where its weights are, as `DeviceBeams` does on a GPU.
 //! - [`sample::Sampler`]: free text by sampling over the same models, many texts side by side.
 //! - [`Linker`]: marked mentions in, predictions with codes, candidates and scores out.
 //!
 //! # Cost at UMLS scale
-//! 7.4 million names are about 38 million nodes: 360 MB on disk, mapped, of which a run touches a few pages. Building
-//! needs the spelled names in memory (about 1 GB at nine tokens a name) and a sort of them on all cores. A step of the
-//! walk is two array reads; next to one row of a language model it costs nothing.
+//! 7.4 million names of ten tokens are 33.5 million nodes: 400 MB on disk, mapped, of which a run touches a few pages. Building
+//! needs the spelled names in memory (about 1 GB) and a sort of them on all cores. A step of the walk waits for memory once; next to one
+//! row of a language model it costs nothing.
 //!
 //! # Example
 //! Two names, a model that has no opinion, and the answers that remain:

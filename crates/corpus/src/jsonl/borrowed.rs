@@ -33,7 +33,7 @@ pub struct DocumentRef<'t> {
     /// See [`crate::Document::text`].
     #[serde(borrow)]
     pub text: Cow<'t, str>,
-    /// See [`crate::Document::language`].
+    /// See [`crate::Document::language`]; English where the line states none.
     #[serde(default)]
     pub language: Language,
     /// See [`crate::Document::split`].

@@ -15,7 +15,7 @@
 //! **Within reach of the most probable name.** [`super::SearchOptions::within`] keeps the length penalty and the cheap bound. The answers are
 //! the best K by score of those names whose sum is at most `w` nats below the highest sum. The heap is ordered by sums, so the search first
 //! finds the highest sum and ends where the best sum of what is open lies more than `w` below it: this set is complete, and 0 gives
-//! the most probable name (and its equals) alone, infinity the answers of a search without `w`. As soon as nothing open can have
+//! the most probable name (and its equals) alone, a very large number the answers of a search without `w`. As soon as nothing open can have
 //! a higher sum than the best finished name, membership is known, and beginnings whose bound by score is beaten by K
 //! members are dropped as well.
 //!

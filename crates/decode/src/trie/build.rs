@@ -1,6 +1,6 @@
 //! From names to token sequences in order: spell in parallel, sort in parallel. What becomes of them is [`super::grow`]'s.
 //!
-//! **Memory.** Per name 4 bytes of order, 4 of start, and its tokens twice (as spelled, and in sorted order; the first
+//! **Memory.** Per name 8 bytes of order, 4 of start, some 20 while its group is sorted, and its tokens twice (as spelled, and in sorted order; the first
 //! copy is gone before nodes are made); per node what the file takes. At 7.4 million names of nine tokens that is about
 //! 1.2 GB beside the names.
 //!

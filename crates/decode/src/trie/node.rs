@@ -10,7 +10,7 @@
 //!
 //! The node that a step finds among its brothers already says where its own children are, so a step waits for memory
 //! once. Twenty-four bits are enough for the vocabulary of any language model (a quarter of a million tokens is large);
-//! six bits for the children of all but a few hundred nodes of MEDIC.
+//! six bits for the children of all but some fifty nodes of MEDIC.
 
 use bytemuck::{Pod, Zeroable};
 
@@ -31,8 +31,8 @@ pub(super) struct Node(u64);
 /// The children of a node that has [`WIDE`] or more, and where among them a token has to be looked for: child `c` is in
 /// bucket `token(c) >> shift`, and bucket `b` holds the children `starts[b] .. starts[b + 1]` of the node.
 ///
-/// A binary search of the five thousand children of a root reads a dozen places that lie apart. With a bucket for every four
-/// children or so it reads two: the starts, and the children that are left.
+/// A binary search of the three thousand children of a root reads a dozen places that lie apart. With a bucket for every four to eight
+/// children it reads two: the starts, and the children that are left.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Pod, Zeroable)]
 #[repr(C)]
 pub(super) struct Wide {

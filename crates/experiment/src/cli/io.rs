@@ -64,6 +64,7 @@ pub(super) fn read_options(rules: Option<&str>, language: Option<&str>) -> Resul
             .map(Language::from_str)
             .transpose()?
             .unwrap_or_default(),
+        language_is_given: language.is_some(),
         ..ReadOptions::default()
     })
 }

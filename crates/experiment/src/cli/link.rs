@@ -95,7 +95,7 @@ pub(super) struct Args {
     /// What `|` and `+` mean in a PubTator input: explicit, ncbi_disease or bc5cdr.
     #[arg(long)]
     rules: Option<String>,
-    /// Language of the input where it does not say: en, fr, es or de.
+    /// Language of the input where it does not say: en, fr, es or de. Where it says another one, that is an error.
     #[arg(long)]
     language: Option<String>,
     /// Semantic group of an entity type: `--group SpecificDisease=Disorders`; `--group Disorders` for all types that are no group of
