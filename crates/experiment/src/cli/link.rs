@@ -139,7 +139,7 @@ pub(super) struct Args {
     /// Answers that are less probable become NIL.
     #[arg(long, requires = "calibration")]
     min_prob: Option<f64>,
-    /// How weights are kept: f32, or bf16 (half the memory; faster on GPUs, and on CPUs with AMX or AVX512-BF16).
+    /// How weights are kept: f32, or bf16 (half the memory; faster on GPUs and on CPUs with AMX or AVX512-BF16, as fast elsewhere with AVX2).
     #[arg(long, default_value = "f32")]
     precision: LinkPrecision,
     /// Beams, or with best-first the number of names. Left out: 5, with best-first 1 (proving more takes many times as long)
