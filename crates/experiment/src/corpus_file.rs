@@ -25,7 +25,7 @@ pub fn read(
 /// The documents of a corpus file one by one: what [`read`] reads, in the same order.
 pub enum Documents {
     /// Of a format that `syncabel-corpus` reads.
-    Text(syncabel_corpus::Documents),
+    Text(Box<syncabel_corpus::Documents>),
     /// Of Parquet.
     #[cfg(feature = "parquet")]
     Parquet(Box<crate::parquet::Documents>),
@@ -43,9 +43,9 @@ pub fn documents(path: &Path, format: CorpusFormat, options: &ReadOptions) -> Re
         ))),
         #[cfg(not(feature = "parquet"))]
         CorpusFormat::Parquet => Err(no_parquet(path)),
-        _ => Ok(Documents::Text(syncabel_corpus::Documents::open(
+        _ => Ok(Documents::Text(Box::new(syncabel_corpus::Documents::open(
             path, format, options,
-        )?)),
+        )?))),
     }
 }
 

@@ -160,7 +160,10 @@ fn count(text: &str) -> u32 {
 mod tests {
     use super::*;
 
-    fn mentions(line: &str) -> (String, Vec<(String, String, Vec<(u32, u32)>)>) {
+    /// Text, group and places.
+    type Found = (String, String, Vec<(u32, u32)>);
+
+    fn mentions(line: &str) -> (String, Vec<Found>) {
         let document = parse(line, "s.3".to_owned(), Language::En).unwrap();
         document.validate().unwrap();
         let spans = |mention: &Mention| mention.spans.iter().map(|s| (s.start, s.end)).collect();
