@@ -430,7 +430,7 @@ impl Args {
             return sink.transpose();
         };
         claim.begin();
-        // First empty, then described: an interruption between the two leaves nothing that could be gone on with in another way.
+        // First without answers, then described: an interruption between the two leaves no answers under another one's description.
         let sink = Sink::create(Some(out), &self.to)?;
         if claim.is_file() {
             record.write(out)?;
