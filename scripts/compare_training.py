@@ -47,7 +47,7 @@ def ours(precision):
     found = re.search(r"thrpt:\s+\[\S+\s+K?elem/s\s+(\S+)\s+(K?)elem/s", out.stdout)
     if out.returncode or not found:
         sys.exit(f"{' '.join(command)} failed:\n{out.stdout}\n{out.stderr}")
-    peak = max(map(int, re.findall(r"peak memory so far: (\d+) MB", out.stderr)))
+    peak = max(map(int, re.findall(r"peak memory of this setting: (\d+) MB", out.stderr)))
     return float(found[1]) * (1000 if found[2] else 1), float(peak)
 
 

@@ -10,7 +10,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
-use syncabel_benches::peak_mb;
+use syncabel_benches::{peak_mb, reset_peak};
 use syncabel_engine::{Engine, Precision, Run, Shape, Wanted, Weights};
 
 const PROMPT_TOKENS: usize = 90;
@@ -20,6 +20,7 @@ fn passes(c: &mut Criterion) {
     let wanted: Vec<u32> = (0..50).map(|i| i * 911).collect();
     let prompt: Vec<u32> = (0..PROMPT_TOKENS as u32).map(|i| i * 37 % 49_000).collect();
     for (name, precision) in [("f32", Precision::F32), ("bf16", Precision::Bf16)] {
+        reset_peak();
         let mut engine = engine(precision);
         let mut group = c.benchmark_group(format!(
             "beam_step/hidden=576/layers=30/vocab=49152/weights={name}"

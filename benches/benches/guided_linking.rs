@@ -15,6 +15,7 @@ use std::collections::BTreeMap;
 
 use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
 use shapes::{Pieces, VOCAB};
+use syncabel_benches::{peak_mb, reset_peak};
 use syncabel_corpus::marked::MarkedMention;
 use syncabel_corpus::{Gold, Language, Origin};
 use syncabel_decode::{
@@ -87,6 +88,7 @@ fn linking(c: &mut Criterion) {
                     batch,
                     ..LinkOptions::default()
                 };
+                reset_peak();
                 let mut engine = model
                     .engine(&config, precision)
                     .expect("weights on the host");
@@ -107,10 +109,7 @@ fn linking(c: &mut Criterion) {
                     },
                 );
                 let cache = engine.cache_bytes() / 1024;
-                eprintln!(
-                    "keys and values {cache} kB, process {} MB",
-                    syncabel_benches::peak_mb()
-                );
+                eprintln!("keys and values {cache} kB, process {} MB", peak_mb());
             }
         }
     }

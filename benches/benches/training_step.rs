@@ -15,6 +15,7 @@ use std::time::Duration;
 use criterion::{
     BenchmarkId, Criterion, SamplingMode, Throughput, criterion_group, criterion_main,
 };
+use syncabel_benches::{peak_mb, reset_peak};
 use syncabel_corpus::Origin;
 use syncabel_corpus::marked::Example;
 use syncabel_model::{Checkpoint, LlamaConfig, TextTokenizer};
@@ -121,19 +122,6 @@ fn time_steps(
     stopwatch.total
 }
 
-fn peak_mb() -> u64 {
-    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
-    let line = status
-        .lines()
-        .find(|line| line.starts_with("VmHWM"))
-        .unwrap_or_default();
-    line.split_whitespace()
-        .nth(1)
-        .and_then(|kb| kb.parse::<u64>().ok())
-        .unwrap_or(0)
-        / 1000
-}
-
 struct Case {
     name: &'static str,
     shape: LlamaConfig,
@@ -195,11 +183,12 @@ fn training_step(criterion: &mut Criterion) {
             let id = BenchmarkId::from_parameter(
                 format!("engine={engine:?}/{precision:?}").to_lowercase(),
             );
+            reset_peak();
             group.bench_function(id, |bencher| {
                 let model = || checkpoint(case.shape.clone());
                 bencher.iter_custom(|steps| time_steps(&model, &data, &config, steps));
             });
-            eprintln!("peak memory so far: {} MB", peak_mb());
+            eprintln!("peak memory of this setting: {} MB", peak_mb());
         }
         group.finish();
     }

@@ -8,6 +8,7 @@ use std::hint::black_box;
 
 use criterion::{BatchSize, Criterion, Throughput, criterion_group, criterion_main};
 use shapes::Pieces;
+use syncabel_benches::{peak_mb, reset_peak};
 use syncabel_decode::{NodeId, Tokenizer as _, Trie};
 use syncabel_kb::GroupId;
 
@@ -23,8 +24,9 @@ fn trie(c: &mut Criterion) {
     group.bench_function(format!("build/names={names}/shape={shape}"), |b| {
         b.iter(|| Trie::for_tokenizer(black_box(&kb), &Pieces).expect("built before"));
     });
-    eprintln!("process {} MB, KB included", syncabel_benches::peak_mb());
+    eprintln!("build: process {} MB at most, KB included", peak_mb());
 
+    reset_peak();
     let dir = std::env::temp_dir().join(format!("syncabel-bench-{}", std::process::id()));
     std::fs::create_dir_all(&dir).expect("a place for temporary files");
     let path = dir.join("names.trie");
@@ -34,6 +36,11 @@ fn trie(c: &mut Criterion) {
         b.iter(|| Trie::open(&path, kb.digest(), &Pieces.digest()).expect("written before"));
     });
     std::fs::remove_dir_all(&dir).expect("written before");
+    eprintln!(
+        "open: process {} MB at most, KB and a built trie included",
+        peak_mb()
+    );
+    reset_peak();
 
     group.throughput(Throughput::Elements(1));
     let root = trie.root(GroupId(0)).expect("one group");
@@ -61,7 +68,10 @@ fn trie(c: &mut Criterion) {
         },
     );
     group.finish();
-    eprintln!("process {} MB at the end", syncabel_benches::peak_mb());
+    eprintln!(
+        "step: process {} MB at most, KB and names included",
+        peak_mb()
+    );
 }
 
 /// Nodes and tokens along the way to the deepest node.

@@ -76,7 +76,12 @@ fn main() {
     );
 
     let path = std::env::temp_dir().join(format!("syncabel-umls-{}.trie", std::process::id()));
+    let started = Instant::now();
     trie.write(&path).expect("a place for temporary files");
+    println!(
+        "write           {:>10.1} s",
+        started.elapsed().as_secs_f64()
+    );
     let mut opened = Vec::new();
     for _ in 0..11 {
         let started = Instant::now();

@@ -361,15 +361,16 @@ impl<'a> Linker<'a> {
             .collect())
     }
 
-    /// [`Linker::link`], with what a person wants to know about each answer.
+    /// [`Linker::link_with_progress`], with what a person wants to know about each answer.
     ///
     /// # Errors
     /// As [`Linker::link`].
     pub fn link_explained(
         &mut self,
         mentions: &[MarkedMention],
+        progress: &mut dyn FnMut(usize),
     ) -> Result<Vec<(Prediction, Explanation)>, Error> {
-        self.link_and(mentions, &mut |_| (), &mut |linker, query, found| {
+        self.link_and(mentions, progress, &mut |linker, query, found| {
             linker.explain(query, found)
         })
     }

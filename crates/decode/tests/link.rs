@@ -246,7 +246,7 @@ fn lexically(weight: Option<f64>) -> Vec<(Prediction, Explanation)> {
     let mentions: Vec<_> = (0..10)
         .map(|i| mention(i, "Disease", Gold::none()))
         .collect();
-    linker.link_explained(&mentions).unwrap()
+    linker.link_explained(&mentions, &mut |_| ()).unwrap()
 }
 
 #[test]

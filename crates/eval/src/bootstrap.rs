@@ -40,6 +40,27 @@ impl Default for Bootstrap {
     }
 }
 
+/// Replicates a comparison at which Holm's correction can still tell something, see [`Bootstrap::for_comparisons`].
+const REPLICATES_A_COMPARISON: usize = 400;
+
+/// What [`Bootstrap::for_comparisons`] goes up to.
+const MOST_REPLICATES: usize = 50_000;
+
+impl Bootstrap {
+    /// As many replicates as `comparisons` corrected together need, at least its own.
+    ///
+    /// No bootstrap p-value is below 2 / (replicates + 1), and Holm's correction multiplies the least of them by the number of
+    /// comparisons: with a thousand replicates nothing could be significant beside 25 others, whatever the effect.
+    #[must_use]
+    pub fn for_comparisons(self, comparisons: usize) -> Self {
+        let needed = (REPLICATES_A_COMPARISON * comparisons).min(MOST_REPLICATES);
+        Bootstrap {
+            replicates: self.replicates.max(needed),
+            ..self
+        }
+    }
+}
+
 /// Right answers and rows of one stratum, summed per document. Documents without a row are left out.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct DocumentSums {

@@ -199,6 +199,12 @@ fn released(data: &Path, corpus: &str) -> Vec<Released> {
 /// [`Error::NothingToShow`] where the folder holds no prediction file, and those of reading and scoring.
 pub fn recompute(data: &Path, options: &EvalOptions) -> Result<Recomputed, Error> {
     let mut recomputed = Recomputed::default();
+    let files: Vec<usize> = CORPORA.map(|corpus| released(data, corpus).len()).into();
+    let comparing = EvalOptions {
+        // One pair of the main table and all others of the ablation against its first.
+        bootstrap: options.bootstrap.for_comparisons(files.iter().sum()),
+        ..options.clone()
+    };
     for corpus in CORPORA {
         let files = released(data, corpus);
         if files.is_empty() {
@@ -219,7 +225,7 @@ pub fn recompute(data: &Path, options: &EvalOptions) -> Result<Recomputed, Error
             });
             scored.push((file, name, verdicts));
         }
-        compare_all(corpus, &scored, options, &mut recomputed)?;
+        compare_all(corpus, &scored, &comparing, &mut recomputed)?;
     }
     if recomputed.systems.is_empty() {
         return Err(Error::NothingToShow {

@@ -171,19 +171,23 @@ fn pooled(
 }
 
 fn aggregate(sums: &[DocumentSums], ci95: Interval) -> Aggregate {
-    let recalls: Vec<f64> = sums
-        .iter()
-        .map(|s| {
-            if s.rows() == 0 {
-                0.0
-            } else {
-                s.correct() as f64 / s.rows() as f64
-            }
-        })
+    // A seed without a mention in the stratum says nothing about it.
+    let told = || sums.iter().filter(|s| s.rows() > 0);
+    let recalls: Vec<f64> = told()
+        .map(|s| s.correct() as f64 / s.rows() as f64)
         .collect();
+    if recalls.is_empty() {
+        return Aggregate {
+            rows: 0,
+            mean: 0.0,
+            min: 0.0,
+            max: 0.0,
+            ci95,
+        };
+    }
     Aggregate {
-        rows: sums.first().map_or(0, DocumentSums::rows),
-        mean: recalls.iter().sum::<f64>() / recalls.len().max(1) as f64,
+        rows: told().next().map_or(0, DocumentSums::rows),
+        mean: recalls.iter().sum::<f64>() / recalls.len() as f64,
         min: recalls.iter().copied().fold(f64::INFINITY, f64::min),
         max: recalls.iter().copied().fold(f64::NEG_INFINITY, f64::max),
         ci95,

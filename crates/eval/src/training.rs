@@ -78,14 +78,20 @@ impl<'k> TrainingSetBuilder<'k> {
         }
     }
 
-    /// Adds a mention.
+    /// Adds a mention. One without a concept teaches nothing and is left out, string and all.
     pub fn add(&mut self, mention: &Mention) {
+        if mention.gold.is_none() {
+            return;
+        }
         let id = self.set.note_mention(&mention.text);
         self.add_gold(&mention.gold, id);
     }
 
     /// As [`TrainingSetBuilder::add`].
     pub fn add_ref(&mut self, mention: &MentionRef<'_>) {
+        if matches!(&mention.gold, GoldRef::Gold(gold) if gold.is_none()) {
+            return;
+        }
         let id = self.set.note_mention(&mention.text);
         match &mention.gold {
             GoldRef::Code(code) => self.add_composite(&[code], id),
@@ -303,6 +309,24 @@ mod tests {
         assert_eq!(pairs("A+B", "x"), [false, true, true]);
         assert_eq!(pairs("C", "y"), [true; 3]);
         assert_eq!(pairs("C", "x"), [false; 3], "both are seen, not together");
+    }
+
+    #[test]
+    fn a_mention_without_a_concept_teaches_nothing() {
+        let mention = |text: &str, gold: Gold| Mention {
+            id: String::new(),
+            spans: Vec::new(),
+            text: text.to_owned(),
+            label: "D".to_owned(),
+            gold,
+        };
+        let all = [
+            mention("gout", Gold::one("C")),
+            mention("fever", Gold::none()),
+        ];
+        let set = TrainingSet::from_mentions(&all, None);
+        assert_eq!((set.code_count(), set.mention_count()), (1, 1));
+        assert!(set.mentions.find("fever").is_none());
     }
 
     #[test]

@@ -4,29 +4,28 @@
 use crate::stage::write_atomically;
 use anyhow::Result;
 use std::path::Path;
-use syncabel_corpus::{Corpus, Document, Split};
+use syncabel_corpus::{Corpus, Document};
 use syncabel_eval::figures::{Curve, ShareBar, line_chart, stacked_shares};
 use syncabel_kb::Kb;
 use syncabel_synth::card::{Card, Measuring, Side};
 
-/// Measures synthetic corpora, each with its name, beside the human ones and writes the card into a folder. The synthetic ones
+/// Measures synthetic corpora beside the human ones, each with its name, and writes the card into a folder. The synthetic ones
 /// pass by document by document.
 ///
 /// # Errors
 /// A corpus that cannot be read, a folder that cannot be written to, a corpus without sentences.
-pub fn write(
+pub fn write<'a>(
     kb: &Kb,
-    human: &[&Corpus],
+    human: impl IntoIterator<Item = (String, &'a Corpus)>,
     synthetic: impl IntoIterator<Item = (String, impl Iterator<Item = Result<Document>>)>,
     folder: &Path,
 ) -> Result<Card> {
     let mut measuring = Measuring::new(kb);
-    for corpus in human.iter().filter(|c| !c.documents.is_empty()) {
-        measuring.side(match corpus.documents.first().and_then(|d| d.split) {
-            None | Some(Split::Train) => "human, train",
-            Some(Split::Validation) => "human, validation",
-            Some(Split::Test) => "human, test",
-        });
+    for (name, corpus) in human {
+        if corpus.documents.is_empty() {
+            continue;
+        }
+        measuring.side(name);
         corpus.documents.iter().for_each(|d| measuring.add(d));
     }
     for (name, documents) in synthetic {

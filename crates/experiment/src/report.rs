@@ -5,7 +5,8 @@
 //!     summary.json       arms with intervals, loss curves, paired comparisons: what everything else is drawn from
 //!     metrics.json       every cell with all its metrics and costs
 //!     table.md, .csv     one line per arm
-//!     recall.svg, .png   recall by arm; loss.svg, .png; sweep.svg, .png where an axis is a number
+//!     comparisons.md, .csv   paired differences between arms, where there are several
+//!     recall.svg, .png   recall by arm; loss.svg, .png; sweep and sweep_unseen (.svg, .png) where an axis is a number
 //!     README.md          the question, the command, the machine
 //! ```
 
@@ -19,7 +20,7 @@ use std::path::{Path, PathBuf};
 use syncabel_corpus::predictions::Prediction;
 use syncabel_eval::figures::{self, Curve, ShareCurve, SharePoint, Swept};
 use syncabel_eval::tables::{ArmSummary, Run, Summary, Table, summarise};
-use syncabel_eval::{Bootstrap, Correction, Difference, EvalOptions, Scored, score};
+use syncabel_eval::{Correction, Difference, EvalOptions, Scored, TrainingSet, score};
 
 /// Arm of the lexical baseline.
 const LEXICAL: &str = "nearest name (TF-IDF)";
@@ -215,39 +216,70 @@ fn summaries(experiment: &Experiment, outputs: &[CellOutput]) -> Result<Summarie
     })
 }
 
-/// The lexical baseline, once for all arms that ask for the same and answer alike: an arm that changes the KB or how
-/// mentions are marked has a baseline of its own.
+/// The lexical baseline, once for all arms that ask for the same, answer alike and have seen the same concepts: an arm that
+/// changes the KB or how mentions are marked has a baseline of its own, and so has one that holds other concepts out. Seeds
+/// that hold out different ones are as many runs.
 fn lexical_arms(
     names: &[(String, Vec<&CellOutput>)],
     options: &EvalOptions,
 ) -> Result<Vec<ArmSummary>> {
     let mut arms: Vec<ArmSummary> = Vec::new();
-    let mut shown: Vec<&[Prediction]> = Vec::new();
+    let mut shown: Vec<Vec<Verdicts<'_>>> = Vec::new();
     for (name, group) in names {
         let first = group[0];
-        let same = |known: &&[Prediction]| {
-            let mut both = known.iter().zip(&first.lexical);
-            known.len() == first.lexical.len()
-                && both.all(|(a, b)| a.predicted_code == b.predicted_code && a.code == b.code)
-        };
-        if first.lexical.is_empty() || shown.iter().any(same) {
+        if first.lexical.is_empty() {
             continue;
         }
-        let arm = match shown.is_empty() {
-            true => LEXICAL.to_owned(),
-            false => format!("{LEXICAL}, input of {name}"),
+        let mut verdicts = Vec::new();
+        for cell in group {
+            verdicts.push(Verdicts::of(cell, options)?);
+        }
+        // One run stands for seeds that do not differ.
+        let alike = verdicts.iter().all(|other| *other == verdicts[0]);
+        let cells = if alike { &group[..1] } else { &group[..] };
+        verdicts.truncate(cells.len());
+        if shown.contains(&verdicts) {
+            continue;
+        }
+        let same_answers = |known: &Vec<Verdicts<'_>>| known[0].answers == verdicts[0].answers;
+        let arm = match (shown.is_empty(), shown.iter().any(same_answers)) {
+            (true, _) => LEXICAL.to_owned(),
+            (false, false) => format!("{LEXICAL}, input of {name}"),
+            (false, true) => format!("{LEXICAL}, beside {name}"),
         };
-        shown.push(&first.lexical);
-        let run = Run {
-            arm,
-            seed: 0,
-            predictions: &first.lexical,
-            training: None,
+        shown.push(verdicts);
+        let runs = cells.iter().map(|cell| Run {
+            arm: arm.clone(),
+            seed: if alike { 0 } else { cell.seed },
+            predictions: &cell.lexical,
+            training: Some(&cell.training),
             budget: budget(&Cost::default()),
-        };
-        arms.extend(summarise(&[run], Some(&first.training), Some(&first.kb), options)?.arms);
+        });
+        let runs: Vec<Run<'_>> = runs.collect();
+        arms.extend(summarise(&runs, None, Some(&first.kb), options)?.arms);
     }
     Ok(arms)
+}
+
+/// What tells two baselines apart.
+#[derive(PartialEq)]
+struct Verdicts<'o> {
+    /// Gold and predicted code of each mention.
+    answers: Vec<(&'o str, &'o str)>,
+    /// Whether the concept was seen in training, for each mention that is scored.
+    seen: Vec<Option<bool>>,
+}
+
+impl<'o> Verdicts<'o> {
+    fn of(cell: &'o CellOutput, options: &EvalOptions) -> Result<Self> {
+        let training: &TrainingSet = &cell.training;
+        let scored = score(&cell.lexical, Some(training), Some(&cell.kb), options)?;
+        let answer = |p: &'o Prediction| (p.code.as_str(), p.predicted_code.as_str());
+        Ok(Self {
+            answers: cell.lexical.iter().map(answer).collect(),
+            seen: scored.outcomes.iter().map(|o| o.seen).collect(),
+        })
+    }
 }
 
 /// The distinct commits of the cells, in order of appearance.
@@ -397,7 +429,9 @@ fn sweep_curves(summaries: &Summaries, unseen: bool) -> Vec<ShareCurve> {
         let Some(arm) = summaries.arms.iter().find(|a| a.arm == point.arm) else {
             continue;
         };
-        let Some(score) = (if unseen { arm.unseen } else { Some(arm.all) }) else {
+        // An arm that has seen every concept has no recall of unseen ones to draw.
+        let score = if unseen { arm.unseen } else { Some(arm.all) };
+        let Some(score) = score.filter(|score| score.rows > 0) else {
             continue;
         };
         let at = SharePoint {
@@ -432,11 +466,7 @@ fn pairs(arms: &[(String, Vec<&CellOutput>)], options: &EvalOptions) -> Result<V
         .map(|(_, group)| group.iter().map(of_cell).collect::<Result<Vec<_>>>())
         .collect::<Result<_>>()?;
     let count = arms.len() * arms.len().saturating_sub(1) / 2;
-    // No bootstrap p is below 2 / (replicates + 1), and Holm multiplies the least of them by the number of pairs.
-    let bootstrap = Bootstrap {
-        replicates: options.bootstrap.replicates.max((400 * count).min(50_000)),
-        ..options.bootstrap
-    };
+    let bootstrap = options.bootstrap.for_comparisons(count);
     let mut all = Vec::new();
     for (b, later) in scored.iter().enumerate() {
         for (a, earlier) in scored[..b].iter().enumerate() {

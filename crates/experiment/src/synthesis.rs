@@ -5,7 +5,7 @@
 //!     synthetic.jsonl     the corpus, filtered
 //!     report.json         counts and failures of the generation
 //!     filters.json        what each filter rejected, with samples; `round_trip` has a stage of its own ([`crate::round_trip`])
-//!     card.json, card.md, sentence_lengths.svg, sentence_lengths.png
+//!     card.json, card.md, and as .svg and .png: sentence_lengths, novelty, names_used
 //! ```
 
 use crate::config::{
@@ -24,7 +24,7 @@ use serde::de::value::MapAccessDeserializer;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
-use syncabel_corpus::{Corpus, CorpusFormat, Language, jsonl};
+use syncabel_corpus::{Corpus, CorpusFormat, Language, Split, jsonl};
 use syncabel_kb::Kb;
 use syncabel_llm::{ChatBackend, OpenAiClient, OpenAiConfig, RunOptions, Sampling};
 use syncabel_model::ModelSource;
@@ -398,7 +398,12 @@ fn write_card(
     let path = folder.join(CORPUS);
     let documents = corpus_file::documents(&path, CorpusFormat::Jsonl, &Default::default())?;
     let synthetic = [(generator.to_owned(), documents)];
-    card::write(material.kb, material.human, synthetic, folder)?;
+    let human = material.human.iter().map(|&corpus| {
+        let first = corpus.documents.first();
+        let split = first.and_then(|d| d.split).unwrap_or(Split::Train);
+        (format!("human, {split}"), corpus)
+    });
+    card::write(material.kb, human, synthetic, folder)?;
     Ok(())
 }
 

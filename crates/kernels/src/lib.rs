@@ -1,13 +1,13 @@
 //! What a Llama costs on a CPU: matrix products and the row-wise work between them.
 //!
-//! Training (`syncabel-train`) and guided decoding (`syncabel-decode`) run hand-written passes on the CPU; both stand on
+//! Training (`syncabel-train`) and guided decoding (`syncabel-engine`) run hand-written passes on the CPU; both stand on
 //! the kernels here. The crate knows shapes and numbers, no model, no file, no tensor library.
 //!
 //! - [`Matrix`] and [`matmul`]: float32 products of strided matrices, cut over threads by us (the matrix library's own
 //!   threads spin at barriers, which a busy machine punishes).
 //! - [`bf16`]: products of bfloat16 panels with float32 sums. Panels are packed once and multiplied often, by AMX tiles,
 //!   by AVX512-BF16, widened on AVX2, or by portable code, whichever the CPU has.
-//! - [`packed`]: float32 products with weights packed once, for the few rows of decoding.
+//! - [`packed`]: float32 products with weights packed once, in float32 or bfloat16, for the few rows of decoding.
 //! - [`rows`]: RMSNorm, rotary positions, SiLU gating, softmax and cross-entropy, vectorised and threaded, with their
 //!   backward passes.
 //! - [`team`]: parallel loops that follow each other closely.

@@ -14,7 +14,7 @@
 //!
 //! # Cost
 //! One thread per request in flight; a few kilobytes each. The models' time is what counts. A ledger of 200,000 jobs
-//! takes about 40 MB of memory and opens in half a second (`tests/scale.rs`).
+//! takes about 40 MB of memory and opens in two thirds of a second (`tests/scale.rs`).
 //!
 //! # Example
 //! ```

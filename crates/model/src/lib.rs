@@ -43,8 +43,8 @@
 //! ```
 //!
 //! # Numbers
-//! Everything is float32 and agrees with Hugging Face transformers within 1e-4 per logit (tests
-//! with small random models, fixtures made by `tests/fixtures/make_fixtures.py`). Rotary angles are
+//! In float32 everything agrees with Hugging Face transformers within 1e-4 per logit; weights may be kept in
+//! bfloat16 for linking. Tested with small random models, fixtures made by `tests/fixtures/make_fixtures.py`. Rotary angles are
 //! rounded as transformers rounds them. Fresh weights depend on the seed and the tensor's name
 //! alone, never on the backend or on threads.
 

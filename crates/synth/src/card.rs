@@ -37,7 +37,7 @@ pub struct Side {
     pub sentences: usize,
     /// Mentions.
     pub mentions: usize,
-    /// Different concepts.
+    /// Different concepts; of a mention of several together, the first.
     pub concepts: usize,
     /// Mentions as distant from the KB's names of their concept.
     pub novelty: Distance,

@@ -99,7 +99,7 @@ impl Draft {
     /// Reads `... [mention] ...` as language models write it: every bracketed piece is a mention, the brackets go.
     ///
     /// A `{...}` right behind a bracket (models imitate their examples) is dropped too. `None` if there is no
-    /// non-empty bracketed piece or brackets do not match.
+    /// non-empty bracketed piece or brackets do not match, of either kind.
     pub fn from_bracketed(line: &str, language: Language) -> Option<Draft> {
         let mut text = String::with_capacity(line.len());
         let mut length_chars = 0u32;
@@ -129,7 +129,8 @@ impl Draft {
                 });
             }
             if rest.starts_with('{') {
-                rest = rest.split_once('}').map_or("", |(_, behind)| behind);
+                // One that is never closed holds who knows how much of the sentence.
+                rest = rest.split_once('}')?.1;
             }
         }
         text.push_str(rest);
@@ -206,7 +207,14 @@ mod tests {
 
     #[test]
     fn unmatched_or_empty_brackets_are_refused() {
-        for bad in ["no mention", "[]", "[open", "close]", "[a [b] c]"] {
+        for bad in [
+            "no mention",
+            "[]",
+            "[open",
+            "close]",
+            "[a [b] c]",
+            "the [gout]{Disorders attack was severe",
+        ] {
             assert_eq!(Draft::from_bracketed(bad, Language::En), None, "{bad}");
         }
     }

@@ -159,10 +159,13 @@ impl Data {
         let (training, report) =
             encode_examples(&plan.examples, &encode, eos, config.max_length, "training")?;
         let held: Vec<&Example> = validation.iter().collect();
-        let (validation, _) =
+        let (validation, held_report) =
             encode_examples(&held, &encode, eos, config.max_length, "validation")?;
         if report.refused > 0 {
             tracing::warn!(refused = report.refused, first = ?report.refused_samples, "examples do not fit into max_length");
+        }
+        if held_report.refused > 0 {
+            tracing::warn!(refused = held_report.refused, first = ?held_report.refused_samples, "validation examples do not fit into max_length and are not scored");
         }
         let mut phases = plan.phases.clone();
         for phase in &mut phases {

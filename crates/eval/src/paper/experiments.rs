@@ -36,6 +36,9 @@ pub struct Experiment {
     /// Where each arm lies in a sweep over a number.
     #[serde(default)]
     pub sweep: Vec<SweepPoint>,
+    /// The key that is swept.
+    #[serde(default)]
+    pub swept: Option<String>,
     /// Paired differences of its arms; older summaries have none.
     #[serde(default)]
     pub pairs: Vec<Pair>,
@@ -99,7 +102,7 @@ impl Experiment {
 
     /// Whether its sweep is over the share of the human rows.
     pub(super) fn sweeps_human_share(&self) -> bool {
-        self.folder.contains("human") && !self.sweep.is_empty()
+        self.swept.as_deref() == Some("composition.human_share") && !self.sweep.is_empty()
     }
 }
 
@@ -125,15 +128,21 @@ pub(super) fn read_all(results: &Path) -> Result<Vec<Experiment>, Error> {
     Ok(experiments)
 }
 
-/// The sweep over the human share: lines of the experiments that have one.
+/// The sweep over the human share: lines of the experiments that have one, each experiment's for themselves.
 pub(super) fn sweep(experiments: &[Experiment]) -> Vec<ShareCurve> {
     let mut curves: Vec<ShareCurve> = Vec::new();
-    for experiment in experiments.iter().filter(|e| e.sweeps_human_share()) {
+    let sweeping = || experiments.iter().filter(|e| e.sweeps_human_share());
+    let several = sweeping().count() > 1;
+    for experiment in sweeping() {
         for point in &experiment.sweep {
             let Some(arm) = experiment.arms.iter().find(|a| a.arm == point.arm) else {
                 continue;
             };
-            let label = super::tables::strategy_name(&point.line).to_owned();
+            let line = super::tables::strategy_name(&point.line);
+            let label = match several {
+                true => format!("{line}, {}", experiment.folder),
+                false => line.to_owned(),
+            };
             let at = SharePoint {
                 share: point.x,
                 recall: arm.all.mean,

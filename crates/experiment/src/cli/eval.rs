@@ -36,7 +36,7 @@ pub(super) struct Args {
     /// Score rows whose gold code holds NO_CODE as well; no answer is right there.
     #[arg(long)]
     keep_no_code: bool,
-    /// Replicates of the bootstrap.
+    /// Replicates of the bootstrap; comparisons that are corrected together take at least 400 for each of them.
     #[arg(long, default_value_t = 1000)]
     replicates: usize,
     /// Seed of the bootstrap.
@@ -88,17 +88,21 @@ pub(super) fn run(args: Args) -> Result<()> {
     let report = scored.report(&options)?;
     args.scoring
         .warn_of_unreached(|k| report.recall_at.contains_key(&k));
+    let correction: Correction = args.correction.parse().map_err(BadInput)?;
+    let mut comparing = options.clone();
+    if correction != Correction::None {
+        comparing.bootstrap = options.bootstrap.for_comparisons(args.against.len());
+    }
     let mut comparisons = Vec::new();
     let mut others = Vec::new();
     for path in &args.against {
         let against = path.display().to_string();
         let other = score(read(path, &options)?)?;
-        let comparison = compare_scored(&scored, &other, &options)
+        let comparison = compare_scored(&scored, &other, &comparing)
             .with_context(|| format!("{} against {against}", args.predictions.display()))?;
         comparisons.push((against, comparison));
         others.push(other);
     }
-    let correction = args.correction.parse().map_err(BadInput)?;
     let comparisons = CorrectedComparison::all(comparisons, correction);
     write_tables(&args, &report, &comparisons)?;
     draw_figures(&args, &options, &report, &others, &comparisons)?;

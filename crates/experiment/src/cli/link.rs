@@ -152,7 +152,7 @@ pub(super) struct Args {
     /// Let the model write any text instead of names of the KB.
     #[arg(long)]
     free: bool,
-    /// auto, cpu, tch or cuda.
+    /// auto, flex (or cpu), tch, tch:N, cuda or cuda:N.
     #[arg(long, default_value = "auto")]
     device: String,
     /// Continue a prediction file that was interrupted. FILE.run.json beside it says how it came about; another model, KB or
@@ -284,7 +284,7 @@ fn link(
                 .collect::<Vec<_>>()
         }
         Some(_) => {
-            let explained = linker.link_explained(&mentions)?.into_iter();
+            let explained = linker.link_explained(&mentions, &mut progress)?.into_iter();
             explained
                 .map(|(prediction, why)| (prediction, Some(why)))
                 .collect()
@@ -460,7 +460,9 @@ struct Meter {
 impl Meter {
     fn new(total: Option<u64>, done: u64) -> Self {
         let bar = progress::bar(total.unwrap_or(0), "mentions").with_prefix("link");
-        bar.inc(done);
+        // What an earlier run did says nothing about how fast this one is.
+        bar.set_position(done);
+        bar.reset_eta();
         let now = Instant::now();
         Self {
             bar,

@@ -166,9 +166,9 @@ struct ServerArgs {
     /// Further field of every request, as the server calls it: repeat_penalty=1.0. May be repeated.
     #[arg(long, value_name = "NAME=VALUE", requires = "url")]
     extra: Vec<Extra>,
-    /// Language of prompt and sentences: en, fr, es or de.
-    #[arg(long, default_value = "en")]
-    language: Language,
+    /// Language of training text, prompt and sentences: en (where nothing else is said), fr, es or de.
+    #[arg(long)]
+    language: Option<Language>,
     /// Show the human sentences as earlier answers instead of a list: small models follow a format that they see themselves use.
     #[arg(long, requires = "ledger")]
     turns: bool,
@@ -243,7 +243,7 @@ struct Card {
     /// What `|` and `+` mean in PubTator files: explicit, ncbi_disease or bc5cdr.
     #[arg(long)]
     rules: Option<String>,
-    /// Folder for card.json, card.md and the figure.
+    /// Folder for card.json, card.md and the figures.
     #[arg(long)]
     out: PathBuf,
 }
@@ -278,7 +278,7 @@ fn make(args: &Make) -> Result<()> {
     let train = training_corpus(args)?;
     let mut others = Vec::new();
     for path in &args.compare {
-        let mut other = read_corpus(path, None, args.rules.as_deref(), None)?;
+        let mut other = args.read(path)?;
         for document in &mut other.documents {
             // A file of its own is held out, unless it says otherwise.
             document.split.get_or_insert(Split::Test);
@@ -289,7 +289,7 @@ fn make(args: &Make) -> Result<()> {
     let corpus = CorpusConfig {
         groups: GroupRule::default().map,
         default_group: args.group.clone(),
-        language: args.server.language,
+        language: args.server.language.unwrap_or_default(),
         ..CorpusConfig::default()
     };
     let material = Material {
@@ -396,10 +396,17 @@ fn by_round_trip(
     Ok(report)
 }
 
+impl Make {
+    fn read(&self, path: &Path) -> Result<Corpus> {
+        let language = self.server.language.map(|language| language.to_string());
+        read_corpus(path, None, self.rules.as_deref(), language.as_deref())
+    }
+}
+
 fn training_corpus(args: &Make) -> Result<Corpus> {
     let mut documents = Vec::new();
     for path in &args.train {
-        documents.extend(read_corpus(path, None, args.rules.as_deref(), None)?.documents);
+        documents.extend(args.read(path)?.documents);
     }
     for document in &mut documents {
         match document.split {
@@ -677,17 +684,28 @@ fn export(args: &Export) -> Result<()> {
 
 fn card(args: &Card) -> Result<()> {
     let kb = Kb::open(&args.kb)?;
-    let read = |path: &PathBuf| read_corpus(path, None, args.rules.as_deref(), None);
-    let human = args.human.iter().map(read).collect::<Result<Vec<_>>>()?;
+    let stem = |path: &Path| {
+        let stem = path.file_stem().unwrap_or_default();
+        stem.to_string_lossy().into_owned()
+    };
+    let mut human = Vec::new();
+    for path in &args.human {
+        let corpus = read_corpus(path, None, args.rules.as_deref(), None)?;
+        // Files that do not say which split they are go by their names.
+        let name = match corpus.documents.first().and_then(|d| d.split) {
+            Some(split) => format!("human, {split}"),
+            None => format!("human, {}", stem(path)),
+        };
+        human.push((name, corpus));
+    }
     let options = read_options(args.rules.as_deref(), None)?;
     let synthetic = args.corpora.iter().map(|path| {
-        let name = path.file_stem().unwrap_or_default().to_string_lossy();
         let format = corpus_format(path, None)?;
         let documents = corpus_file::documents(path, format, &options)?;
-        Ok((name.into_owned(), documents))
+        Ok((stem(path), documents))
     });
     let synthetic = synthetic.collect::<Result<Vec<_>>>()?;
-    let human: Vec<&Corpus> = human.iter().collect();
-    print!("{}", crate::card::write(&kb, &human, synthetic, &args.out)?);
+    let human = human.iter().map(|(name, corpus)| (name.clone(), corpus));
+    print!("{}", crate::card::write(&kb, human, synthetic, &args.out)?);
     Ok(())
 }

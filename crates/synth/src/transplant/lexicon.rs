@@ -128,8 +128,10 @@ impl Lexicon {
                 .strip_prefix('-')
                 .and(next)
                 .is_some_and(|next| self.may_be_eponym(next));
-            let hyphenated =
-                hyphenated || (out.ends_with('-') && self.may_be_eponym(words[at - 1]));
+            // `(-)-menthol`: a hyphen may stand before the first word.
+            let before = at.checked_sub(1).map(|before| words[before]);
+            let hyphenated = hyphenated
+                || (out.ends_with('-') && before.is_some_and(|before| self.may_be_eponym(before)));
             let eponym_place = name_follows || hyphenated || next.is_some_and(heads_an_eponym);
             if written_as_text && at > 0 {
                 out.push_str(word);
