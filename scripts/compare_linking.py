@@ -15,10 +15,13 @@ With `--device cuda` both sides run on that GPU (ours keeps trie and beams there
 `--batch`, and the memory of the GPU is asked of nvidia-smi four times a second. `--random` draws random weights on both sides, for the speed of
 a shape: the folder needs `config.json` and tokenizer only.
 
+With `--link "SYNCABEL CORPUS --kb KB --group GROUP ..."` the command that users run is measured beside: `SYNCABEL link` over that corpus, everything included
+(start, terminology, digests, trie, files), in prompt order as it comes. Its rate is mentions by the clock of the whole process.
+
 Writes OUT/speed.md (mentions a second, processor seconds, peak memory, rows read) and OUT/agreement.md (same names in the same
 order, scores within 1e-3, every difference with both lists).
 """
-import argparse, hashlib, json, os, resource, statistics, subprocess, sys, tempfile, threading, time
+import argparse, hashlib, json, os, resource, shlex, statistics, subprocess, sys, tempfile, threading, time
 
 OURS = {
     "beam 5, float32": [],
@@ -33,6 +36,13 @@ THEIRS = {
     "transformers, float32, sorted, early stopping": ["--sort", "--early-stopping"],
     "transformers, bfloat16, sorted, early stopping": ["--dtype", "bfloat16", "--sort", "--early-stopping"],
     "transformers, float32, one at a time": ["--batch", "1"],
+}
+# The whole command, with --link.
+COMMANDS = {
+    "syncabel link, float32": [],
+    "syncabel link, bfloat16": ["--precision", "bf16"],
+    "syncabel link, best-first, float32": ["--search", "best-first"],
+    "syncabel link, best-first, bfloat16": ["--search", "best-first", "--precision", "bf16"],
 }
 # On a GPU.
 OURS_THERE = {
@@ -102,6 +112,26 @@ def ours(a, settings, answers):
     work = figures["work"] or {}
     return {"rate": figures["mentions_per_s"], "cpu": seconds, "rss": gpu.peak or figures["peak_rss_mb"],
             "rows": work.get("rows"), "prompt": work.get("prompt_tokens"), "passes": work.get("passes")}
+
+
+def command(a, settings, answers):
+    program, corpus, *rest = shlex.split(a.link)
+    out = answers + ".tsv"
+    called = [program, "link", corpus, "--model", a.model, "--out", out, "--overwrite", "--batch", str(a.batch), *rest, *settings]
+    started = time.time()
+    with open(answers + ".log", "w+") as log:
+        process = subprocess.Popen(called, stdout=subprocess.DEVNULL, stderr=log)
+        # Of this process alone: RUSAGE_CHILDREN has the peak of all that ever ran.
+        _, status, used = os.wait4(process.pid, 0)
+        process.returncode = os.waitstatus_to_exitcode(status)
+        if process.returncode:
+            log.seek(0)
+            sys.exit(f"{shlex.join(called)}\n{log.read()[-2000:]}")
+    seconds = time.time() - started
+    with open(out, encoding="utf-8") as f:
+        mentions = sum(1 for _ in f) - 1
+    return {"rate": mentions / seconds, "cpu": used.ru_utime + used.ru_stime, "rss": used.ru_maxrss // 1024,
+            "rows": None, "prompt": None, "passes": None}
 
 
 def theirs(a, settings, answers):
@@ -181,6 +211,7 @@ def main():
     ap.add_argument("--agreement", type=int, default=0, metavar="N",
                     help="compare answers over N mentions, each side once, instead of over those of the last round")
     ap.add_argument("--keep", help="folder for the answers of --agreement; a side whose file is there is not run again")
+    ap.add_argument("--link", help="program, corpus and options of `syncabel link`, measured beside")
     a = ap.parse_args()
     global OURS, THEIRS
     if a.device:
@@ -189,16 +220,20 @@ def main():
         ap.error("--random needs --device")
     os.makedirs(a.out, exist_ok=True)
     head = f"`{' '.join(sys.argv)}`\n\n{provenance(a.model, a.random)}\n\n"
-    chosen = [n for n in (*OURS, *THEIRS) if not a.only or n in a.only]
+    commands = COMMANDS if a.link else {}
+    chosen = [n for n in (*OURS, *commands, *THEIRS) if not a.only or n in a.only]
     if missing := set(a.only) - set(chosen):
-        ap.error(f"no setting is called {', '.join(sorted(missing))}; there are: {'; '.join((*OURS, *THEIRS))}")
+        ap.error(f"no setting is called {', '.join(sorted(missing))}; there are: {'; '.join((*OURS, *commands, *THEIRS))}")
     rounds = {name: [] for name in chosen}
     with tempfile.TemporaryDirectory() as folder:
         file = lambda name: os.path.join(folder, name.replace(" ", "_").replace(",", "") + ".jsonl")
         for number in range(a.rounds):
             for name in chosen:
                 started = time.time()
-                one = ours(a, OURS[name], file(name)) if name in OURS else theirs(a, THEIRS[name], file(name))
+                if name in commands:
+                    one = command(a, COMMANDS[name], file(name))
+                else:
+                    one = ours(a, OURS[name], file(name)) if name in OURS else theirs(a, THEIRS[name], file(name))
                 rounds[name].append(one)
                 print(f"round {number + 1}, {name}: {one['rate']:.2f} mentions/s ({time.time() - started:.0f} s)", file=sys.stderr)
         if a.rounds:

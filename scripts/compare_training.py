@@ -29,7 +29,7 @@ for _ in range(7):
     loss = torch.nn.functional.cross_entropy(logits.reshape(-1, 49152).float(), tokens[:, 1:].reshape(-1))
     loss.backward(); torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0); optimizer.step(); optimizer.zero_grad(); loss.item()
     times.append(time.perf_counter() - start)
-print(512 / statistics.median(times[1:]), resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1000)
+print(512 / statistics.median(times[1:]), resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024)
 """
 BENCH = "smollm2_135M/batch=4x128/loss=all/engine=fused/{}$"
 

@@ -547,6 +547,17 @@ fn percentile(values: &mut [f64], share: f64) -> f64 {
 
 #[cfg(test)]
 mod tests {
+    #[test]
+    fn comparisons_take_replicates_enough_for_their_correction() {
+        let few = super::Bootstrap::default();
+        assert_eq!(few.for_comparisons(2), few);
+        for comparisons in [3, 26, 100] {
+            let raised = few.for_comparisons(comparisons);
+            let least_p = 2.0 / (raised.replicates + 1) as f64;
+            assert!(least_p * (comparisons as f64) < 0.01, "{raised:?}");
+            assert_eq!(raised.seed, few.seed);
+        }
+    }
     use super::*;
 
     #[test]

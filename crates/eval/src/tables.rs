@@ -158,15 +158,26 @@ fn pooled(
                         let (correct, rows) = sums.weighted(weights);
                         (u64::from(weight) * correct, u64::from(weight) * rows)
                     });
-                crate::bootstrap::ratio(weighted.fold((0, 0), |(c, r), (dc, dr)| (c + dc, r + dr)))
+                let total = weighted.fold((0, 0), |(c, r), (dc, dr)| (c + dc, r + dr));
+                let mut drawn = sums[stratum].iter().zip(&seed_weights);
+                // Where only seeds without a mention in the stratum were drawn, a replicate says nothing about it.
+                match drawn.any(|(sums, &weight)| weight > 0 && sums.rows() > 0) {
+                    true => crate::bootstrap::ratio(total),
+                    false => f64::NAN,
+                }
             })
         })?;
     Ok([0, 1, 2].map(|stratum: usize| {
         let mut column: Vec<f64> = replicates
             .iter()
             .map(|replicate| replicate[stratum])
+            .filter(|recall| !recall.is_nan())
             .collect();
-        aggregate(&sums[stratum], percentile_interval(&mut column))
+        let ci95 = match column.is_empty() {
+            true => [0.0; 2],
+            false => percentile_interval(&mut column),
+        };
+        aggregate(&sums[stratum], ci95)
     }))
 }
 
@@ -557,6 +568,9 @@ mod tests {
         let arm = &summary.arms[0];
         let (seen, unseen) = (arm.seen.unwrap(), arm.unseen.unwrap());
         assert_eq!((seen.max, unseen.max), (1.0, 0.0), "{arm:?}");
+        // The other seed has no mention in the stratum, and draws nothing into the mean or the interval.
+        assert_eq!((seen.mean, seen.ci95), (1.0, [1.0; 2]), "{arm:?}");
+        assert_eq!((unseen.mean, unseen.ci95), (0.0, [0.0; 2]), "{arm:?}");
     }
 
     #[test]

@@ -155,7 +155,8 @@ impl TrainingSet {
         builder.finish()
     }
 
-    /// From `(code field, mention string)` pairs, the field as in a prediction file (`+` and, for alternatives, `|`).
+    /// From `(code field, mention string)` pairs, the field as in a prediction file (`+` and, for alternatives, `|`). Pairs without
+    /// a code are left out.
     pub fn from_fields<'f>(
         fields: impl IntoIterator<Item = (&'f str, &'f str)>,
         kb: Option<&Kb>,
@@ -163,8 +164,12 @@ impl TrainingSet {
         let mut set = TrainingSet::default();
         let mut codes = Canonicaliser::new(kb);
         for (field, mention) in fields {
+            let alternatives = codes.alternatives(field);
+            if !alternatives.iter().any(Canonical::is_answer) {
+                continue;
+            }
             let id = set.note_mention(mention);
-            for composite in codes.alternatives(field) {
+            for composite in alternatives {
                 set.add(&composite, id);
             }
         }

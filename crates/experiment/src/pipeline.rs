@@ -593,7 +593,8 @@ impl CellRun<'_> {
                 (TsvWriter::create(&path, &[])?, 0)
             };
             let rest = prepared.test.get(done..).unwrap_or_default();
-            bar.inc(done as u64);
+            bar.set_position(done as u64);
+            bar.reset_eta();
             // pieces large enough for sorting by length to pay, small enough for the bar to move
             for piece in rest.chunks(link.batch.saturating_mul(16)) {
                 let start = std::time::Instant::now();

@@ -165,7 +165,9 @@ fn draw(summaries: &Summaries, target: &Path) -> Result<String> {
     if !summaries.sweep.is_empty() {
         for (stem, unseen) in [("sweep", false), ("sweep_unseen", true)] {
             let curves = sweep_curves(summaries, unseen);
-            figures::sweep(swept(summaries), &curves, target, stem)?;
+            if !curves.is_empty() {
+                figures::sweep(swept(summaries), &curves, target, stem)?;
+            }
         }
     }
     let comparisons = comparison_table(summaries)?;
@@ -191,7 +193,7 @@ fn summaries(experiment: &Experiment, outputs: &[CellOutput]) -> Result<Summarie
         ..EvalOptions::default()
     };
     let names = arm_names(experiment, outputs);
-    let mut arms = lexical_arms(&names, &options)?;
+    let mut arms = lexical_arms(experiment, &names, &options)?;
     let mut sweep = Vec::new();
     let mut losses = Vec::new();
     for (name, group) in &names {
@@ -220,6 +222,7 @@ fn summaries(experiment: &Experiment, outputs: &[CellOutput]) -> Result<Summarie
 /// changes the KB or how mentions are marked has a baseline of its own, and so has one that holds other concepts out. Seeds
 /// that hold out different ones are as many runs.
 fn lexical_arms(
+    experiment: &Experiment,
     names: &[(String, Vec<&CellOutput>)],
     options: &EvalOptions,
 ) -> Result<Vec<ArmSummary>> {
@@ -245,7 +248,13 @@ fn lexical_arms(
         let arm = match (shown.is_empty(), shown.iter().any(same_answers)) {
             (true, _) => LEXICAL.to_owned(),
             (false, false) => format!("{LEXICAL}, input of {name}"),
-            (false, true) => format!("{LEXICAL}, beside {name}"),
+            (false, true) => {
+                let swept = swept_value(experiment, &first.result);
+                format!(
+                    "{LEXICAL}, {}",
+                    swept.unwrap_or_else(|| format!("beside {name}"))
+                )
+            }
         };
         shown.push(verdicts);
         let runs = cells.iter().map(|cell| Run {
@@ -259,6 +268,14 @@ fn lexical_arms(
         arms.extend(summarise(&runs, None, Some(&first.kb), options)?.arms);
     }
     Ok(arms)
+}
+
+/// What is swept, and the value of this cell.
+fn swept_value(experiment: &Experiment, result: &CellResult) -> Option<String> {
+    let path = experiment.report.x.as_ref()?;
+    let (_, value) = result.settings.iter().find(|(set, _)| set == path)?;
+    let key = path.rsplit('.').next().unwrap_or(path);
+    Some(format!("{key} {value}"))
 }
 
 /// What tells two baselines apart.
@@ -577,7 +594,10 @@ fn readme(summaries: &Summaries, table: &Table, comparisons: &Table) -> String {
     text.push_str(&table.to_markdown());
     text.push_str("\n![Recall by arm](recall.svg)\n");
     if !summaries.sweep.is_empty() {
-        text.push_str("\n![Recall over the swept value](sweep.svg)\n\n![The same, unseen concepts](sweep_unseen.svg)\n");
+        text.push_str("\n![Recall over the swept value](sweep.svg)\n");
+        if !sweep_curves(summaries, true).is_empty() {
+            text.push_str("\n![The same, unseen concepts](sweep_unseen.svg)\n");
+        }
     }
     if !comparisons.rows().is_empty() {
         text.push('\n');

@@ -151,6 +151,7 @@ impl RoundTrip<'_> {
             .with_context(|| format!("cannot write {}", ranks.display()))?;
         let bar = progress::bar(sentences as u64, "sentences").with_prefix(ROUND_TRIP);
         bar.set_position(done as u64);
+        bar.reset_eta();
         let (start, mut told) = (Instant::now(), Instant::now());
         let mut linked = 0;
         let piece = self.link.batch.saturating_mul(16);

@@ -32,6 +32,7 @@ impl Progress for TrainingBar {
     fn started(&mut self, total_steps: u64, done_steps: u64) {
         self.bar.set_length(total_steps);
         self.bar.set_position(done_steps);
+        self.bar.reset_eta();
         if done_steps > 0 {
             tracing::info!("training continues at step {done_steps} of {total_steps}");
         }

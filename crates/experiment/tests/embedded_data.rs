@@ -6,6 +6,7 @@ mod common;
 use std::collections::{BTreeMap, BTreeSet, HashSet};
 use syncabel_corpus::marked::{self, MarkOptions};
 use syncabel_corpus::{Corpus, CorpusFormat, ReadOptions, sentence};
+use syncabel_experiment::config::ExperimentFile;
 use syncabel_kb::select::{NameSelector, Selection};
 use syncabel_kb::{BuildOptions, Kb, SourceFormat};
 
@@ -170,4 +171,28 @@ fn no_two_sentences_are_near_duplicates() {
     }
     let distinct: HashSet<&String> = all.iter().collect();
     assert_eq!(distinct.len(), all.len(), "a sentence occurs twice");
+}
+
+/// Every experiment that is shipped can be read, and says what each of its cells is.
+#[test]
+fn experiment_files_are_understood() {
+    let mut folders = vec![common::repository().join("experiments")];
+    let mut found = BTreeSet::new();
+    while let Some(folder) = folders.pop() {
+        for entry in std::fs::read_dir(folder).unwrap() {
+            let path = entry.unwrap().path();
+            if path.is_dir() {
+                folders.push(path);
+            } else if path.extension().is_some_and(|ending| ending == "yaml") {
+                let file = ExperimentFile::read(&path, &[]).unwrap();
+                let cells = file.cells().unwrap();
+                assert!(!cells.is_empty(), "{}", path.display());
+                let name = path.file_stem().unwrap().to_string_lossy().into_owned();
+                found.insert(name);
+            }
+        }
+    }
+    for expected in ["template", "quickstart", "compare", "human_ratio_sampled"] {
+        assert!(found.contains(expected), "{expected} not in {found:?}");
+    }
 }

@@ -99,7 +99,7 @@ impl Draft {
     /// Reads `... [mention] ...` as language models write it: every bracketed piece is a mention, the brackets go.
     ///
     /// A `{...}` right behind a bracket (models imitate their examples) is dropped too. `None` if there is no
-    /// non-empty bracketed piece or brackets do not match, of either kind.
+    /// non-empty bracketed piece or brackets do not match, those braces included.
     pub fn from_bracketed(line: &str, language: Language) -> Option<Draft> {
         let mut text = String::with_capacity(line.len());
         let mut length_chars = 0u32;

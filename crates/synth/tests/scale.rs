@@ -140,7 +140,7 @@ fn a_hundred_thousand_concepts_pass_by_and_a_finished_ledger_is_read_quickly() {
     if let Some(mib) = after {
         assert!(mib < 300, "{mib} MiB");
     }
-    // The ledger itself takes half a second (`crates/llm/tests/scale.rs`); here every prompt is rendered once for its key, and every
+    // The ledger itself takes two thirds of a second (`crates/llm/tests/scale.rs`); here every prompt is rendered once for its key, and every
     // answer becomes documents again.
     assert!(processor < 8.0, "{processor} s");
 }

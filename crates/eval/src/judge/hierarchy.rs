@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 use syncabel_kb::{ConceptId, Kb};
 
 use super::Label;
-use crate::codes::Canonicaliser;
+use crate::codes::{Canonicaliser, is_answer};
 
 pub use counts::{RelationCount, RelationCounts};
 
@@ -154,7 +154,7 @@ impl<'k> Hierarchy<'k> {
 
     fn of_codes(&self, gold: &str, predicted: &str) -> Relation {
         // Right answers are right whether or not this KB knows them.
-        if !gold.is_empty() && gold == predicted {
+        if gold == predicted && !gold.is_empty() && is_answer(gold) {
             return Relation::Same;
         }
         let (Some(gold), Some(predicted)) = (self.kb.resolve(gold), self.kb.resolve(predicted))
@@ -259,6 +259,7 @@ mod tests {
             ("nowhere", "NIL", Relation::Unknown),
             ("nowhere", "nowhere", Relation::Same),
             ("", "", Relation::Unknown),
+            ("NIL", "NIL", Relation::Unknown),
             ("other|bud|leaf", "a", Relation::Ancestor(1)),
             ("other | nowhere", "a", Relation::Unplaced),
             ("other|a", " a ", Relation::Same),

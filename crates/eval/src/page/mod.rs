@@ -202,9 +202,11 @@ fn lead(systems: &[System<'_>], mentions: usize) -> String {
 /// The first system against every other that has the same mentions; those that have others are left out, as the lead says.
 fn comparisons(systems: &[System<'_>]) -> Result<Vec<CorrectedComparison>, Error> {
     let (first, others) = (&systems[0], &systems[1..]);
+    let mut options = first.report.options.clone();
+    options.bootstrap = options.bootstrap.for_comparisons(others.len());
     let mut all = Vec::new();
     for other in others {
-        match compare_scored(first.scored, other.scored, &first.report.options) {
+        match compare_scored(first.scored, other.scored, &options) {
             Ok(comparison) => all.push((other.name.clone(), comparison)),
             Err(Error::DifferentMentions { .. }) => {}
             Err(error) => return Err(error),

@@ -102,7 +102,9 @@ impl Experiment {
 
     /// Whether its sweep is over the share of the human rows.
     pub(super) fn sweeps_human_share(&self) -> bool {
-        self.swept.as_deref() == Some("composition.human_share") && !self.sweep.is_empty()
+        // Summaries that do not say what is swept are of a time when nothing else was.
+        let swept = self.swept.as_deref().unwrap_or(HUMAN_SHARE);
+        swept == HUMAN_SHARE && !self.sweep.is_empty()
     }
 }
 
@@ -128,20 +130,25 @@ pub(super) fn read_all(results: &Path) -> Result<Vec<Experiment>, Error> {
     Ok(experiments)
 }
 
-/// The sweep over the human share: lines of the experiments that have one, each experiment's for themselves.
+/// The key of the human share.
+const HUMAN_SHARE: &str = "composition.human_share";
+
+/// The sweep over the human share: lines of the experiments that have one, each experiment's for themselves. Where there are
+/// several, lines say what their folders do not begin with in common.
 pub(super) fn sweep(experiments: &[Experiment]) -> Vec<ShareCurve> {
     let mut curves: Vec<ShareCurve> = Vec::new();
     let sweeping = || experiments.iter().filter(|e| e.sweeps_human_share());
-    let several = sweeping().count() > 1;
+    let common = common_beginning(sweeping().map(|e| e.folder.as_str()));
     for experiment in sweeping() {
         for point in &experiment.sweep {
             let Some(arm) = experiment.arms.iter().find(|a| a.arm == point.arm) else {
                 continue;
             };
             let line = super::tables::strategy_name(&point.line);
-            let label = match several {
-                true => format!("{line}, {}", experiment.folder),
-                false => line.to_owned(),
+            let own = experiment.folder[common..].trim_matches('_');
+            let label = match own.is_empty() {
+                true => line.to_owned(),
+                false => format!("{line}, {}", own.replace('_', " ")),
             };
             let at = SharePoint {
                 share: point.x,
@@ -158,6 +165,16 @@ pub(super) fn sweep(experiments: &[Experiment]) -> Vec<ShareCurve> {
         }
     }
     curves
+}
+
+/// Bytes that all names begin with; all of a single name.
+fn common_beginning<'n>(mut names: impl Iterator<Item = &'n str>) -> usize {
+    let Some(first) = names.next() else { return 0 };
+    names.fold(first.len(), |common, name| {
+        let alike = first[..common].char_indices().zip(name.chars());
+        let alike = alike.take_while(|((_, a), b)| a == b);
+        alike.last().map_or(0, |((at, a), _)| at + a.len_utf8())
+    })
 }
 
 /// A section per experiment.
@@ -267,4 +284,64 @@ fn cost_table(summary: &Summary) -> Result<crate::tables::Table, Error> {
         table.push(cells)?;
     }
     Ok(table)
+}
+
+#[cfg(test)]
+pub(super) mod tests {
+    use super::*;
+
+    /// A sweep of two strategies over these shares; human data alone has a recall of half its share, interleaving a tenth more.
+    pub(in crate::paper) fn sweep_of(
+        folder: &str,
+        swept: Option<&str>,
+        shares: &[f64],
+    ) -> Experiment {
+        let mut arms = Vec::new();
+        let mut points = Vec::new();
+        for (line, more) in [("human_only", 0.0), ("interleaved", 0.1)] {
+            for share in shares {
+                let arm = format!("{line}, share {share}");
+                let recall = share / 2.0 + more;
+                let all = serde_json::json!({"rows": 10, "mean": recall, "min": recall, "max": recall, "ci95": [recall, recall]});
+                arms.push(serde_json::json!({"arm": arm, "seeds": [1], "all": all, "seen": null, "unseen": null, "budget": []}));
+                points.push(serde_json::json!({"arm": arm, "line": line, "x": share}));
+            }
+        }
+        let mut experiment: Experiment = serde_json::from_value(serde_json::json!({
+            "name": folder, "description": "", "command": "", "arms": arms, "sweep": points, "swept": swept,
+        }))
+        .unwrap();
+        experiment.folder = folder.to_owned();
+        experiment
+    }
+
+    #[test]
+    fn each_experiment_draws_its_own_lines() {
+        let shares = [0.2, 1.0];
+        let experiments = [
+            sweep_of("human_ratio", None, &shares),
+            sweep_of("human_ratio_sampled", Some(HUMAN_SHARE), &shares),
+            sweep_of("human_rates", Some("train.learning_rate"), &shares),
+        ];
+        let curves = sweep(&experiments);
+        let labels: Vec<&str> = curves.iter().map(|curve| curve.label.as_str()).collect();
+        let (human, interleaved) = (
+            crate::paper::tables::strategy_name("human_only"),
+            crate::paper::tables::strategy_name("interleaved"),
+        );
+        let sampled = [human, interleaved].map(|line| format!("{line}, sampled"));
+        assert_eq!(labels, [human, interleaved, &sampled[0], &sampled[1]]);
+        for curve in &curves {
+            let x: Vec<f64> = curve.points.iter().map(|point| point.share).collect();
+            assert_eq!(x, shares, "{}", curve.label);
+        }
+    }
+
+    #[test]
+    fn what_names_begin_with_in_common() {
+        assert_eq!(common_beginning(["ab"].into_iter()), 2);
+        assert_eq!(common_beginning(["née", "nés"].into_iter()), 3);
+        assert_eq!(common_beginning(["a", "b"].into_iter()), 0);
+        assert_eq!(common_beginning([].into_iter()), 0);
+    }
 }

@@ -214,6 +214,16 @@ mod tests {
     use super::*;
 
     #[test]
+    fn a_crossing_is_only_told_where_all_human_rows_were_run() {
+        use crate::paper::experiments::tests::sweep_of;
+        let whole = crossing(&sweep_of("whole", None, &[0.2, 0.8, 1.0])).unwrap();
+        assert_eq!(whole[1..3], ["80 %", "20 %"]);
+        let part = crossing(&sweep_of("part", None, &[0.2, 0.8])).unwrap();
+        assert_eq!(part[1..3], ["all human rows not run", "20 %"]);
+        assert_eq!(part.len(), whole.len());
+    }
+
+    #[test]
     fn arms_are_found_however_they_are_written() {
         assert_eq!(composition_of("human only"), Some(("human_only", "")));
         assert_eq!(composition_of("human_only"), Some(("human_only", "")));

@@ -166,7 +166,7 @@ struct ServerArgs {
     /// Further field of every request, as the server calls it: repeat_penalty=1.0. May be repeated.
     #[arg(long, value_name = "NAME=VALUE", requires = "url")]
     extra: Vec<Extra>,
-    /// Language of training text, prompt and sentences: en (where nothing else is said), fr, es or de.
+    /// Language of training text, prompt and sentences: en, fr, es or de. Left out: what the training text says, else en.
     #[arg(long)]
     language: Option<Language>,
     /// Show the human sentences as earlier answers instead of a list: small models follow a format that they see themselves use.
@@ -289,7 +289,7 @@ fn make(args: &Make) -> Result<()> {
     let corpus = CorpusConfig {
         groups: GroupRule::default().map,
         default_group: args.group.clone(),
-        language: args.server.language.unwrap_or_default(),
+        language: args.language(&train),
         ..CorpusConfig::default()
     };
     let material = Material {
@@ -397,6 +397,14 @@ fn by_round_trip(
 }
 
 impl Make {
+    /// The language that was asked for, else that of the training text where it has one.
+    fn language(&self, train: &Corpus) -> Language {
+        let mut languages = train.documents.iter().map(|document| document.language);
+        let first = languages.next();
+        let common = first.filter(|first| languages.all(|other| other == *first));
+        self.server.language.or(common).unwrap_or_default()
+    }
+
     fn read(&self, path: &Path) -> Result<Corpus> {
         let language = self.server.language.map(|language| language.to_string());
         read_corpus(path, None, self.rules.as_deref(), language.as_deref())
