@@ -361,7 +361,7 @@ impl Engine {
         let mut n = rows.len();
         s.x.resize(n * shape.hidden, 0.0);
         for (x, row) in s.x.chunks_exact_mut(shape.hidden).zip(rows) {
-            weights.embedding.row(row.token as usize, x);
+            weights.embed(row.token, x);
         }
         for (number, layer) in weights.layers.iter().enumerate() {
             norm(s, &layer.attention_norm, shape.eps);

@@ -71,7 +71,6 @@ pub(crate) fn over_all(
 /// # Shapes
 /// - hidden: `[wanted.len(), hidden]`, normalised
 pub(crate) fn among_wanted(weights: &Weights, hidden: &[f32], wanted: &[&[u32]]) -> Vec<Row> {
-    let table = weights.head_table();
     let mut logits: Vec<Vec<f32>> = wanted.iter().map(|w| vec![0.0; w.len()]).collect();
     let rows = hidden.chunks_exact(weights.shape.hidden).zip(wanted);
     let parts = logits
@@ -83,7 +82,7 @@ pub(crate) fn among_wanted(weights: &Weights, hidden: &[f32], wanted: &[&[u32]])
         });
     team::for_each_part(parts, |(hidden, (logits, tokens))| {
         for (logit, &token) in logits.iter_mut().zip(tokens) {
-            *logit = table.dot(token as usize, hidden);
+            *logit = weights.logit(token, hidden);
         }
     });
     let scores = |(logits, tokens): (Vec<f32>, &&[u32])| {

@@ -1,6 +1,7 @@
 //! The network's numbers, packed for the products that they take part in.
 
 use std::ops::Range;
+use std::sync::OnceLock;
 
 use syncabel_kernels::bf16::{self, Panels, Unit};
 use syncabel_kernels::packed::{self, Kept, Packed};
@@ -127,6 +128,14 @@ impl Weight {
             Self::Panels(panels) => panels.bytes(),
         }
     }
+
+    /// Copies a row of the `[out, in]` matrix that was packed.
+    fn row(&self, row: usize, out: &mut [f32]) {
+        match self {
+            Self::Packed(packed) => packed.column(row, out),
+            Self::Panels(panels) => panels.column(row, out),
+        }
+    }
 }
 
 /// A left factor in the form that the weights want.
@@ -249,6 +258,18 @@ impl Table {
     }
 }
 
+/// The head's rows one by one, for looking up where it is the embedding too and for products with few tokens. Packed, a row's
+/// numbers lie lines of cache apart; a second copy of all would be a fifth of SmolLM2-135M. So a row is copied when it is
+/// first wanted: names and texts use a few thousand tokens of a vocabulary.
+#[derive(Debug)]
+pub(crate) struct HeadRows(Vec<OnceLock<Table>>);
+
+impl HeadRows {
+    fn new(vocab: usize) -> Self {
+        Self((0..vocab).map(|_| OnceLock::new()).collect())
+    }
+}
+
 fn widen(bits: u16) -> f32 {
     f32::from_bits(u32::from(bits) << 16)
 }
@@ -284,12 +305,12 @@ pub type TensorReader<'r, E> = dyn FnMut(&str, &[usize]) -> Result<Vec<f32>, E> 
 pub struct Weights {
     pub(crate) shape: Shape,
     pub(crate) precision: Precision,
-    pub(crate) embedding: Table,
+    /// Where it is not the head.
+    embedding: Option<Table>,
     pub(crate) layers: Vec<Layer>,
     pub(crate) norm: Vec<f32>,
     pub(crate) head: Weight,
-    /// The head's rows once more, where they are not those of the embedding.
-    pub(crate) head_rows: Option<Table>,
+    head_rows: HeadRows,
 }
 
 impl Weights {
@@ -315,23 +336,27 @@ impl Weights {
         };
         let (hidden, vocab) = (shape.hidden, shape.vocab);
         let embedding = take("model.embed_tokens.weight", &[vocab, hidden])?;
-        let tied = shape
-            .tied
-            .then(|| Weight::pack(precision, &embedding, vocab, hidden));
-        let embedding = Table::new(precision, embedding);
-        let mut layers = Vec::with_capacity(shape.layers);
+        let (tied, embedding) = match shape.tied {
+            true => (
+                Some(Weight::pack(precision, &embedding, vocab, hidden)),
+                None,
+            ),
+            false => (None, Some(Table::new(precision, embedding))),
+        };
+        // No room in advance: the number is a file's word until as many tensors were read.
+        let mut layers = Vec::new();
         for number in 0..shape.layers {
             layers.push(Layer::read(&shape, precision, number, &mut take)?);
         }
         let norm = take("model.norm.weight", &[hidden])?;
-        let (head, head_rows) = match tied {
-            Some(head) => (head, None),
+        let head = match tied {
+            Some(head) => head,
             None => {
                 let rows = take("lm_head.weight", &[vocab, hidden])?;
-                let head = Weight::pack(precision, &rows, vocab, hidden);
-                (head, Some(Table::new(precision, rows)))
+                Weight::pack(precision, &rows, vocab, hidden)
             }
         };
+        let head_rows = HeadRows::new(vocab);
         Ok(Self {
             shape,
             precision,
@@ -355,7 +380,7 @@ impl Weights {
         self.precision
     }
 
-    /// Bytes of all matrices.
+    /// Bytes of all matrices; rows of the head that were looked up take as much again.
     #[must_use]
     pub fn bytes(&self) -> usize {
         let layer = |layer: &Layer| {
@@ -367,15 +392,30 @@ impl Weights {
             ];
             all.iter().map(|weight| weight.bytes()).sum::<usize>()
         };
-        self.embedding.bytes()
-            + self.head_rows.as_ref().map_or(0, Table::bytes)
+        self.embedding.as_ref().map_or(0, Table::bytes)
             + self.head.bytes()
             + self.layers.iter().map(layer).sum::<usize>()
     }
 
-    /// The head, row by row.
-    pub(crate) fn head_table(&self) -> &Table {
-        self.head_rows.as_ref().unwrap_or(&self.embedding)
+    /// Looks a token up in the embedding.
+    pub(crate) fn embed(&self, token: u32, out: &mut [f32]) {
+        match &self.embedding {
+            Some(table) => table.row(token as usize, out),
+            None => self.head_row(token).row(0, out),
+        }
+    }
+
+    /// The logit of a token.
+    pub(crate) fn logit(&self, token: u32, hidden: &[f32]) -> f32 {
+        self.head_row(token).dot(0, hidden)
+    }
+
+    fn head_row(&self, token: u32) -> &Table {
+        self.head_rows.0[token as usize].get_or_init(|| {
+            let mut row = vec![0.0; self.shape.hidden];
+            self.head.row(token as usize, &mut row);
+            Table::new(self.precision, row)
+        })
     }
 }
 

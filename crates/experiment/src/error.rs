@@ -168,10 +168,10 @@ fn is_bad_request(error: &syncabel_llm::Error) -> bool {
 
 /// A model that cannot be used, as opposed to one that could not be fetched, read, written or run.
 fn is_bad_model(error: &syncabel_model::Error) -> bool {
-    use syncabel_model::Error::{Execution, Hub, Read, Write};
+    use syncabel_model::Error::{Execution, HalfWritten, Hub, Read, Write};
     !matches!(
         error,
-        Read { .. } | Write { .. } | Execution { .. } | Hub { .. }
+        Read { .. } | Write { .. } | HalfWritten { .. } | Execution { .. } | Hub { .. }
     )
 }
 

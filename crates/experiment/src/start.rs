@@ -96,7 +96,7 @@ fn from_scratch(
     let inputs = json!({"shape": shape, "seed": seed, "text": text_digest.to_string(), "tool": env!("CARGO_PKG_VERSION")});
     let stage = store.run("base", inputs, |folder| {
         let mut tokenizer = scratch::tokenizer(texts.iter().copied(), shape.vocabulary)?;
-        tokenizer.add_sep();
+        tokenizer.add_sep()?;
         let config = scratch::config(shape, &tokenizer)?;
         let model = config.init_seeded(seed, device);
         syncabel_model::save(&folder.join("model"), &config, &model, &tokenizer).map_err(Into::into)

@@ -227,6 +227,25 @@ impl Packed {
         }
     }
 
+    /// Copies one column of the right factor, [`inner`](Self::inner) numbers, as they are kept.
+    ///
+    /// # Panics
+    /// For a column that it has not, an `out` of another length, and factors of a gated product.
+    pub fn column(&self, column: usize, out: &mut [f32]) {
+        fn copy<T: Number>(lines: &[Line<T>], column: usize, out: &mut [f32]) {
+            let panel = column / WIDTH * out.len();
+            for (out, line) in out.iter_mut().zip(&lines[panel..]) {
+                *out = T::get(line, column % WIDTH);
+            }
+        }
+        assert!(column < self.outer && !self.gated, "column {column}");
+        assert_eq!(out.len(), self.inner, "a column's numbers");
+        match &self.lines {
+            Lines::F32(lines) => copy(lines, column, out),
+            Lines::Bf16(lines) => copy(lines, column, out),
+        }
+    }
+
     fn panel_columns(&self) -> usize {
         if self.gated { HALF } else { WIDTH }
     }
@@ -701,6 +720,27 @@ mod tests {
         (0..len)
             .map(|i| ((i * step) % 1013) as f32 / 313.0 - 1.6)
             .collect()
+    }
+
+    #[test]
+    fn columns_are_what_was_packed() {
+        for (k, n) in [(1, 1), (7, 40), (64, 32)] {
+            let b = numbers(k * n, 104_729);
+            for kept in [Kept::F32, Kept::Bf16] {
+                let packed = Packed::right(kept, Matrix::new(&b, k, n));
+                for column in 0..n {
+                    let mut out = vec![9.0; k];
+                    packed.column(column, &mut out);
+                    for (i, out) in out.into_iter().enumerate() {
+                        let right = match kept {
+                            Kept::F32 => b[i * n + column],
+                            Kept::Bf16 => half::bf16::from_f32(b[i * n + column]).to_f32(),
+                        };
+                        assert_eq!(out, right, "{kept:?} [{k}, {n}] {i} {column}");
+                    }
+                }
+            }
+        }
     }
 
     fn check(m: usize, k: usize, n: usize) {

@@ -68,7 +68,7 @@ impl Checkpoint {
     /// Does nothing to a checkpoint that has both.
     ///
     /// # Errors
-    /// [`Error::Execution`] if the device does not hand out the weights.
+    /// As [`TextTokenizer::add_sep`], and [`Error::Execution`] if the device does not hand out the weights.
     pub fn add_sep(self) -> Result<(Self, u32), Error> {
         let Checkpoint {
             mut config,
@@ -85,7 +85,7 @@ impl Checkpoint {
             };
             return Ok((unchanged, id));
         }
-        let id = tokenizer.add_sep();
+        let id = tokenizer.add_sep()?;
         let model = model.resize_vocabulary(tokenizer.vocab_size());
         config.vocab_size = model.vocab_size();
         Ok((Self::new(config, model, tokenizer)?, id))
@@ -134,8 +134,8 @@ pub(crate) fn with_files<T>(
 /// as it was; other files in the folder are never touched.
 ///
 /// # Errors
-/// [`Error::Write`] naming the file, [`Error::Execution`] if the device does not hand out the
-/// weights.
+/// [`Error::Write`] naming the file, [`Error::HalfWritten`] if some files were renamed and another could not be,
+/// [`Error::Execution`] if the device does not hand out the weights.
 pub fn save(
     dir: &Path,
     config: &LlamaConfig,
@@ -212,7 +212,7 @@ fn with_tokens(config: &LlamaConfig, tokenizer: &TextTokenizer) -> LlamaConfig {
     }
 }
 
-/// Files written under temporary names, removed again unless committed.
+/// Files written under temporary names, those that are not renamed removed again.
 struct Staged<'a, S: Sink> {
     dir: &'a Path,
     open: &'a dyn Fn(&Path) -> std::io::Result<S>,
@@ -251,10 +251,18 @@ impl<S: Sink> Staged<'_, S> {
     }
 
     fn commit(mut self) -> Result<(), Error> {
-        for name in std::mem::take(&mut self.names) {
+        let count = self.names.len();
+        // What is renamed leaves the list, so that dropping it removes what is left of a failure.
+        while let Some(&name) = self.names.first() {
             let path = self.dir.join(name);
-            std::fs::rename(self.temporary(name), &path)
-                .map_err(|source| Error::Write { path, source })?;
+            if let Err(source) = std::fs::rename(self.temporary(name), &path) {
+                return Err(if self.names.len() == count {
+                    Error::Write { path, source }
+                } else {
+                    Error::HalfWritten { path, source }
+                });
+            }
+            self.names.remove(0);
         }
         // The renames themselves are durable only when the folder is; not every file system
         // allows to ask for it.
@@ -495,5 +503,41 @@ mod tests {
         };
         save_through(dir.path(), &old.config, &new, &old.tokenizer, &open).unwrap();
         assert_ne!(files(dir.path()), before);
+    }
+
+    #[test]
+    fn a_rename_that_fails_is_told_as_it_is() {
+        let device = crate::device("auto").unwrap();
+        let fixture = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/tied");
+        let model = load(&ModelSource::Folder(fixture), &device).unwrap();
+        // Files are renamed in this order; one of them is a folder, which no file can replace.
+        let order = [
+            "tokenizer.json",
+            TOKENIZER_CONFIG,
+            "config.json",
+            safetensors::SINGLE,
+        ];
+        for (renamed, blocked) in order.iter().enumerate() {
+            let dir = tempfile::tempdir().unwrap();
+            std::fs::create_dir(dir.path().join(blocked)).unwrap();
+            let error = model.save(dir.path()).unwrap_err();
+            let message = error.to_string();
+            let path = dir.path().join(blocked);
+            assert!(message.contains(path.to_str().unwrap()), "{message}");
+            assert_eq!(
+                matches!(error, Error::HalfWritten { .. }),
+                renamed > 0,
+                "{message}"
+            );
+            assert_eq!(message.contains("untouched"), renamed == 0, "{message}");
+            let mut names: Vec<String> = std::fs::read_dir(dir.path())
+                .unwrap()
+                .map(|entry| entry.unwrap().file_name().into_string().unwrap())
+                .collect();
+            names.sort();
+            let mut expected = order[..=renamed].to_vec();
+            expected.sort_unstable();
+            assert_eq!(names, expected, "{message}");
+        }
     }
 }

@@ -427,6 +427,15 @@ fn parse_scaling(map: &Map<String, Value>) -> Result<Option<RopeScaling>, Error>
     };
     let keys = Keys { map };
     let kind = map.get("rope_type").or_else(|| map.get("type"));
+    if let (None, Some(factor)) = (kind, keys.get("factor")) {
+        return Err(Error::config(
+            "rope_scaling.rope_type",
+            format!(
+                "is missing, so what `factor` {factor} means is unknown; write `default`, `linear` \
+                 or `llama3`, or leave `factor` out"
+            ),
+        ));
+    }
     match kind.and_then(Value::as_str) {
         Some("default") | None if kind.is_none_or(Value::is_string) => Ok(None),
         Some("linear") => Ok(Some(RopeScaling::Linear {
@@ -562,6 +571,7 @@ mod tests {
             ("hidden_act", json!("gelu")),
             ("rope_scaling", json!({"rope_type": "yarn", "factor": 4.0})),
             ("rope_scaling", json!({"type": 3})),
+            ("rope_scaling", json!({"factor": 4.0})),
             ("rope_scaling", json!("linear")),
             ("quantization_config", json!({"bits": 4})),
             ("num_key_value_heads", json!(3)),
@@ -603,6 +613,24 @@ mod tests {
             newer.rope_scaling,
             Some(RopeScaling::Linear { factor: 2.0 })
         );
+    }
+
+    #[test]
+    fn a_scaling_without_a_type_scales_nothing_or_is_refused() {
+        for value in [
+            json!({}),
+            json!({"factor": null}),
+            json!({"rope_theta": 5e5}),
+        ] {
+            for key in ["rope_scaling", "rope_parameters"] {
+                assert_eq!(with(key, value.clone()).unwrap().rope_scaling, None);
+            }
+        }
+        for key in ["rope_scaling", "rope_parameters"] {
+            let error = with(key, json!({"factor": 2.0, "rope_theta": 5e5})).unwrap_err();
+            let message = error.to_string();
+            assert!(message.contains("`rope_scaling.rope_type`"), "{message}");
+        }
     }
 
     #[test]

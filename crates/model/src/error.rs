@@ -25,6 +25,18 @@ pub enum Error {
         /// Why.
         source: std::io::Error,
     },
+    /// The files of a model were written in full, but not all of them could take the places of the previous ones.
+    #[error(
+        "cannot write {}: {source}; its folder may hold files of two models now: \
+         save again before anything reads it",
+        path.display()
+    )]
+    HalfWritten {
+        /// The first file that is not of the new model.
+        path: PathBuf,
+        /// Why.
+        source: std::io::Error,
+    },
     /// A file that a model folder must have is missing.
     #[error("{} is missing: {hint}", path.display())]
     Missing {
@@ -111,11 +123,11 @@ pub enum Error {
     },
     /// The tokenizer knows more tokens than the model has embeddings.
     #[error(
-        "the tokenizer has {tokens} tokens but the model only {rows} embedding rows: \
+        "the tokenizer has ids for {tokens} tokens but the model only {rows} embedding rows: \
          they belong to different models, or the embeddings must be resized"
     )]
     Vocabulary {
-        /// Tokens in the tokenizer, added ones included.
+        /// One more than the tokenizer's largest id, added tokens included.
         tokens: usize,
         /// Rows of the embedding matrix.
         rows: usize,

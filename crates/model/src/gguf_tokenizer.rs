@@ -28,6 +28,8 @@ const MERGES: &str = "tokenizer.ggml.merges";
 const SCORES: &str = "tokenizer.ggml.scores";
 const TYPES: &str = "tokenizer.ggml.token_type";
 const EOS: &str = "tokenizer.ggml.eos_token_id";
+const PRE: &str = "tokenizer.ggml.pre";
+const SPACE_PREFIX: &str = "tokenizer.ggml.add_space_prefix";
 
 /// llama.cpp's numbers for kinds of tokens.
 const CONTROL: usize = 3;
@@ -79,10 +81,14 @@ fn byte_level(file: &GgufFile, tokens: &[&str]) -> Result<Tokenizer, Error> {
                 .ok_or_else(|| file.wrong(MERGES, "has an entry that is no pair"))
         })
         .collect::<Result<Merges, Error>>()?;
-    let kind = match file.get("tokenizer.ggml.pre") {
-        None => "gpt-2",
-        Some(_) => file.text("tokenizer.ggml.pre")?,
-    };
+    if file.get(PRE).is_none() {
+        return Err(file.wrong(
+            PRE,
+            "is missing, so nothing says how texts are split: convert the model again with a \
+             newer llama.cpp, or use its folder with tokenizer.json",
+        ));
+    }
+    let kind = file.text(PRE)?;
     let split = pre_tokenizer(kind)?;
     let model = BPE::builder()
         .vocab_and_merges(vocabulary(tokens), merges)
@@ -144,19 +150,21 @@ fn sentencepiece(file: &GgufFile, tokens: &[&str]) -> Result<Tokenizer, Error> {
         .map_err(Error::tokenizer)?;
     let replace = |from: &str, to: &str| Replace::new(from, to).map_err(Error::tokenizer);
     let mut tokenizer = Tokenizer::new(model);
-    let normalizers = vec![
-        Prepend::new("▁".to_owned()).into(),
-        replace(" ", "▁")?.into(),
-    ];
-    tokenizer
-        .with_normalizer(Some(Normalizers::new(normalizers)))
-        .map_err(Error::tokenizer)?;
-    tokenizer.with_decoder(Some(Decoders::new(vec![
+    let mut normalizers = vec![replace(" ", "▁")?.into()];
+    let mut decoders = vec![
         replace("▁", " ")?.into(),
         ByteFallback::new().into(),
         Fuse::new().into(),
-        Strip::new(' ', 1, 0).into(),
-    ])));
+    ];
+    // The blank that decoding strips is the one that encoding puts in front: both or neither.
+    if file.flag_or(SPACE_PREFIX, true)? {
+        normalizers.insert(0, Prepend::new("▁".to_owned()).into());
+        decoders.push(Strip::new(' ', 1, 0).into());
+    }
+    tokenizer
+        .with_normalizer(Some(Normalizers::new(normalizers)))
+        .map_err(Error::tokenizer)?;
+    tokenizer.with_decoder(Some(Decoders::new(decoders)));
     Ok(tokenizer)
 }
 
@@ -249,6 +257,7 @@ fn add_special_tokens(
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::weights::gguf::tests::file;
 
     fn pieces(kind: &str, text: &str) -> Vec<String> {
         use tokenizers::{OffsetReferential, OffsetType, PreTokenizedString, PreTokenizer};
@@ -282,6 +291,59 @@ mod tests {
     fn unknown_pre_tokenizers_are_refused_by_name() {
         let message = pre_tokenizer("qwen2").unwrap_err().to_string();
         assert!(message.contains("`qwen2`"), "{message}");
+    }
+
+    fn texts(texts: &[&str]) -> Value {
+        let text = |text: &&str| Value::Text((*text).to_owned());
+        Value::List(texts.iter().map(text).collect())
+    }
+
+    #[test]
+    fn byte_level_files_must_name_their_pre_tokenizer() {
+        let entries = || {
+            vec![
+                ("tokenizer.ggml.model", Value::Text("gpt2".to_owned())),
+                (TOKENS, texts(&["<eos>", "a", "b", "ab"])),
+                (MERGES, texts(&["a b"])),
+                (EOS, Value::Unsigned(0)),
+            ]
+        };
+        let message = build(&file(entries())).unwrap_err().to_string();
+        assert!(message.contains("`tokenizer.ggml.pre`"), "{message}");
+        let mut named = entries();
+        named.push((PRE, Value::Text("default".to_owned())));
+        assert_eq!(build(&file(named)).unwrap().encode("ab").unwrap(), [3]);
+    }
+
+    #[test]
+    fn sentencepiece_files_say_whether_a_blank_goes_in_front() {
+        let tokenizer = |prefix: Option<Value>| {
+            let scores = [0.0, 0.0, 0.0, -3.0, -3.0, -3.0, -1.0].map(Value::Float);
+            let types = [2, 3, 3, 1, 1, 1, 1].map(Value::Signed);
+            let mut entries = vec![
+                ("tokenizer.ggml.model", Value::Text("llama".to_owned())),
+                (
+                    TOKENS,
+                    texts(&["<unk>", "<s>", "</s>", "▁", "a", "b", "▁a"]),
+                ),
+                (SCORES, Value::List(scores.to_vec())),
+                (TYPES, Value::List(types.to_vec())),
+                (EOS, Value::Unsigned(2)),
+            ];
+            entries.extend(prefix.map(|prefix| (SPACE_PREFIX, prefix)));
+            build(&file(entries))
+        };
+        for prefix in [None, Some(Value::Bool(true))] {
+            let tokenizer = tokenizer(prefix).unwrap();
+            assert_eq!(tokenizer.encode("a b").unwrap(), [6, 3, 5]);
+            assert_eq!(tokenizer.decode(&[6, 3, 5]), "a b");
+        }
+        let without = tokenizer(Some(Value::Bool(false))).unwrap();
+        assert_eq!(without.encode("a b").unwrap(), [4, 3, 5]);
+        assert_eq!(without.encode(" a").unwrap(), [6]);
+        assert_eq!(without.decode(&[6]), " a");
+        let message = tokenizer(Some(Value::Unsigned(0))).unwrap_err().to_string();
+        assert!(message.contains(SPACE_PREFIX), "{message}");
     }
 
     #[test]

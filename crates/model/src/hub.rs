@@ -146,6 +146,7 @@ fn fetch_wanted(wanted: &Wanted<'_>) -> Result<PathBuf, Error> {
 
 #[cfg(feature = "hub")]
 mod online {
+    use std::collections::BTreeSet;
     use std::path::{Path, PathBuf};
 
     use hf_hub::api::sync::{ApiBuilder, ApiRepo};
@@ -202,7 +203,9 @@ mod online {
 
     /// The snapshot folder that a branch, tag or commit stands for.
     fn cached_snapshot(wanted: &Wanted<'_>, cache: &Cache) -> Option<PathBuf> {
-        let folder = cache.path().join(wanted.repository().folder_name());
+        let folder = cache
+            .path()
+            .join(wanted.repository(wanted.revision).folder_name());
         let commit = std::fs::read_to_string(folder.join("refs").join(wanted.revision));
         let commit = commit.map_or(wanted.revision.to_owned(), |c| c.trim().to_owned());
         // A ref holds a commit; anything else must not become a path.
@@ -212,15 +215,15 @@ mod online {
     }
 
     impl Wanted<'_> {
-        fn repository(&self) -> Repo {
+        fn repository(&self, revision: &str) -> Repo {
             let kind = match self.kind {
                 super::DATA_SET => RepoType::Dataset,
                 _ => RepoType::Model,
             };
-            Repo::with_revision(self.repo.to_owned(), kind, self.revision.to_owned())
+            Repo::with_revision(self.repo.to_owned(), kind, revision.to_owned())
         }
 
-        fn api(&self, cache: &Cache) -> Result<ApiRepo, Error> {
+        fn api(&self, cache: &Cache, revision: &str) -> Result<ApiRepo, Error> {
             let token = cache.token();
             let api = ApiBuilder::from_env()
                 .with_cache_dir(cache.path().clone())
@@ -228,7 +231,7 @@ mod online {
                 .with_progress(false)
                 .build();
             match api {
-                Ok(api) => Ok(api.repo(self.repository())),
+                Ok(api) => Ok(api.repo(self.repository(revision))),
                 Err(e) => self.refuse(e.to_string()),
             }
         }
@@ -248,7 +251,7 @@ mod online {
         if offline {
             return Ok(cached.into_iter().map(|(_, path)| path).collect());
         }
-        let repo = place.api(&cache)?;
+        let repo = place.api(&cache, place.revision)?;
         let info = match repo.info() {
             Ok(info) => info,
             Err(e) => {
@@ -298,25 +301,72 @@ mod online {
     }
 
     fn download(wanted: &Wanted<'_>, cache: Cache) -> Result<PathBuf, Error> {
-        let repo = wanted.api(&cache)?;
-        tracing::info!(repo = wanted.repo, revision = wanted.revision, "fetching");
-        let mut config = None;
-        for name in REQUIRED {
-            config = Some(get(wanted, &repo, name)?);
+        let info = match wanted.api(&cache, wanted.revision)?.info() {
+            Ok(info) => info,
+            Err(e) => {
+                return wanted.refuse(format!(
+                    "{e}; check the name and the network, or give a local folder"
+                ));
+            }
+        };
+        // It becomes part of a path.
+        if info.sha.is_empty() || !info.sha.bytes().all(|b| b.is_ascii_hexdigit()) {
+            return wanted.refuse(format!(
+                "the server says that its commit is `{}`, which is none; give a local folder",
+                info.sha
+            ));
         }
-        for name in OPTIONAL {
-            // A repository without it is in order; a broken line shows with the next file.
-            let _ = repo.get(name);
+        let commit = wanted.api(&cache, &info.sha)?;
+        tracing::info!(
+            repo = wanted.repo,
+            revision = wanted.revision,
+            commit = info.sha.as_str(),
+            "fetching"
+        );
+        let listed: Vec<String> = info.siblings.into_iter().map(|s| s.rfilename).collect();
+        let snapshot = fetch_listed(wanted, &listed, &|name| get(wanted, &commit, name))?;
+        // Files fetched by commit leave the branch's ref alone: only what is complete is found under its name.
+        let branch = cache.repo(wanted.repository(wanted.revision));
+        if let Err(e) = branch.create_ref(&info.sha) {
+            return wanted.refuse(format!(
+                "the revision cannot be noted in the cache {}: {e}; make room or set HF_HUB_CACHE",
+                cache.path().display()
+            ));
         }
-        if repo.get(SINGLE).is_err() {
-            let index = get(wanted, &repo, INDEX)?;
-            let shards: std::collections::BTreeSet<String> =
-                shard_names(&index)?.into_values().collect();
+        Ok(snapshot)
+    }
+
+    /// Fetches, of the files that a repository has, those that belong to a model; returns their folder. The weights come
+    /// last: a snapshot that has them has everything that there is.
+    fn fetch_listed(
+        wanted: &Wanted<'_>,
+        listed: &[String],
+        get: &dyn Fn(&str) -> Result<PathBuf, Error>,
+    ) -> Result<PathBuf, Error> {
+        let there = |name: &str| listed.iter().any(|listed| listed == name);
+        if let Some(name) = REQUIRED.into_iter().find(|name| !there(name)) {
+            return wanted.refuse(format!(
+                "has no {name}; name a repository or revision that has one, or give a local folder"
+            ));
+        }
+        let weights = [SINGLE, INDEX].into_iter().find(|name| there(name));
+        let Some(weights) = weights else {
+            return wanted.refuse(format!(
+                "has neither {SINGLE} nor {INDEX} (pickled .bin weights and GGUF files are not \
+                 fetched); name a repository or revision that has one, or give a local path"
+            ));
+        };
+        let optional = OPTIONAL.into_iter().filter(|name| there(name));
+        for name in REQUIRED.into_iter().chain(optional) {
+            get(name)?;
+        }
+        let file = get(weights)?;
+        if weights == INDEX {
+            let shards: BTreeSet<String> = shard_names(&file)?.into_values().collect();
             for shard in shards {
-                get(wanted, &repo, &shard)?;
+                get(&shard)?;
             }
         }
-        let file = config.expect("the list of required files is not empty");
         Ok(file.parent().unwrap_or(Path::new(".")).to_owned())
     }
 
@@ -405,12 +455,101 @@ mod online {
             }
             std::fs::remove_file(snapshot.join(SINGLE)).unwrap();
             assert!(fetch(&wanted("org/name", "main"), cache.clone(), true).is_err());
+            std::fs::write(snapshot.join(INDEX), r#"{"weight_map": {}}"#).unwrap();
+            assert!(fetch(&wanted("org/name", "main"), cache.clone(), true).is_err());
             let index = r#"{"weight_map": {"a": "one.safetensors", "b": "two.safetensors"}}"#;
             std::fs::write(snapshot.join(INDEX), index).unwrap();
             std::fs::write(snapshot.join("one.safetensors"), "").unwrap();
             assert!(fetch(&wanted("org/name", "main"), cache.clone(), true).is_err());
             std::fs::write(snapshot.join("two.safetensors"), "").unwrap();
             assert!(fetch(&wanted("org/name", "main"), cache, true).is_ok());
+        }
+
+        /// Fetches from a repository that lists these files; `broken` cannot be had. Returns also what was asked for.
+        fn fetch_from(listed: &[&str], broken: &str) -> (Result<PathBuf, Error>, Vec<String>) {
+            let root = tempfile::tempdir().unwrap();
+            let index = r#"{"weight_map": {"a": "one.safetensors", "b": "two.safetensors"}}"#;
+            std::fs::write(root.path().join(INDEX), index).unwrap();
+            let place = wanted("org/name", "main");
+            let asked = std::cell::RefCell::new(Vec::new());
+            let get = |name: &str| {
+                asked.borrow_mut().push(name.to_owned());
+                if name == broken {
+                    return place.refuse(format!("{name}: broken line"));
+                }
+                Ok(root.path().join(name))
+            };
+            let listed: Vec<String> = listed.iter().map(|&name| name.to_owned()).collect();
+            let outcome = fetch_listed(&place, &listed, &get);
+            let in_root = outcome.inspect(|folder| assert_eq!(folder, root.path()));
+            (in_root, asked.take())
+        }
+
+        #[test]
+        fn files_that_are_listed_are_fetched_and_no_others() {
+            let single = ["README.md", SINGLE, "config.json", "tokenizer.json", INDEX];
+            let (outcome, asked) = fetch_from(&single, "");
+            outcome.unwrap();
+            assert_eq!(asked, ["config.json", "tokenizer.json", SINGLE]);
+
+            let sharded = [
+                "tokenizer_config.json",
+                "chat_template.jinja",
+                "config.json",
+                "tokenizer.json",
+                INDEX,
+                "one.safetensors",
+                "two.safetensors",
+                "three.safetensors",
+            ];
+            let (outcome, asked) = fetch_from(&sharded, "");
+            outcome.unwrap();
+            let expected = [
+                "config.json",
+                "tokenizer.json",
+                "tokenizer_config.json",
+                "chat_template.jinja",
+                INDEX,
+                "one.safetensors",
+                "two.safetensors",
+            ];
+            assert_eq!(asked, expected);
+        }
+
+        #[test]
+        fn a_file_that_is_there_and_cannot_be_had_is_an_error() {
+            let listed = [
+                "config.json",
+                "tokenizer.json",
+                "tokenizer_config.json",
+                SINGLE,
+                INDEX,
+            ];
+            for broken in &listed[..4] {
+                let (outcome, asked) = fetch_from(&listed, broken);
+                let message = outcome.unwrap_err().to_string();
+                assert!(message.contains(broken), "{message}");
+                assert!(message.contains("broken line"), "{message}");
+                // Nothing after it: the weights would make the snapshot count as complete.
+                assert_eq!(asked.last().unwrap(), broken);
+            }
+        }
+
+        #[test]
+        fn a_repository_without_a_needed_file_is_refused_before_fetching() {
+            for (listed, named) in [
+                (&["tokenizer.json", SINGLE][..], "config.json"),
+                (&["config.json", SINGLE][..], "tokenizer.json"),
+                (
+                    &["config.json", "tokenizer.json", "pytorch_model.bin"][..],
+                    SINGLE,
+                ),
+            ] {
+                let (outcome, asked) = fetch_from(listed, "");
+                let message = outcome.unwrap_err().to_string();
+                assert!(message.contains(named), "{message}");
+                assert!(asked.is_empty(), "{asked:?}");
+            }
         }
 
         #[test]

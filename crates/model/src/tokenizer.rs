@@ -20,6 +20,8 @@ pub struct TextTokenizer {
     eos: u32,
     pad: u32,
     sep: Option<u32>,
+    /// One more than the largest id.
+    size: usize,
 }
 
 impl TextTokenizer {
@@ -60,12 +62,12 @@ impl TextTokenizer {
             .with_truncation(None)
             .expect("no truncation is always valid");
         inner.with_padding(None);
-        let sep = inner.token_to_id(SEP);
         TextTokenizer {
+            sep: inner.token_to_id(SEP),
+            size: size(&inner),
             inner,
             eos,
             pad: eos,
-            sep,
         }
     }
 
@@ -102,17 +104,32 @@ impl TextTokenizer {
 
     /// Adds `<SEP>` as a special token, if it is not there yet, and returns its id. The model's
     /// vocabulary must hold it: [`Checkpoint::add_sep`](crate::Checkpoint::add_sep) does both.
-    pub fn add_sep(&mut self) -> u32 {
+    ///
+    /// # Errors
+    /// [`Error::Tokenizer`] if the vocabulary has holes and the id that comes next is another token's; the tokenizer is
+    /// as it was then.
+    pub fn add_sep(&mut self) -> Result<u32, Error> {
         if let Some(id) = self.sep {
-            return id;
+            return Ok(id);
         }
-        let token = AddedToken::from(SEP, true);
-        self.inner
-            .add_special_tokens([token])
-            .expect("adding a plain token cannot fail");
-        let id = self.inner.token_to_id(SEP).expect("just added");
+        let mut inner = self.inner.clone();
+        inner
+            .add_special_tokens([AddedToken::from(SEP, true)])
+            .map_err(Error::tokenizer)?;
+        let id = inner
+            .token_to_id(SEP)
+            .ok_or_else(|| Error::tokenizer(format!("`{SEP}` could not be added")))?;
+        // The library counts tokens to find the next id, which is taken where ids are left out before it.
+        if let Some(taken) = self.inner.id_to_token(id) {
+            return Err(Error::tokenizer(format!(
+                "the vocabulary leaves out ids, and `{SEP}` would get {id}, which is `{taken}`; \
+                 give `{SEP}` an id of its own, in `model.vocab` and `added_tokens` of tokenizer.json"
+            )));
+        }
+        self.size = size(&inner);
+        self.inner = inner;
         self.sep = Some(id);
-        id
+        Ok(id)
     }
 
     /// Id of `<SEP>`, if the tokenizer has it.
@@ -141,9 +158,7 @@ impl TextTokenizer {
     /// One more than the largest id, added tokens included: the rows that a model must have.
     #[must_use]
     pub fn vocab_size(&self) -> usize {
-        let added = self.inner.get_added_tokens_decoder();
-        let top = added.keys().map(|&id| id as usize + 1).max().unwrap_or(0);
-        top.max(self.inner.get_vocab_size(true))
+        self.size
     }
 
     /// Id of a token spelled exactly so.
@@ -203,6 +218,12 @@ impl TextTokenizer {
     }
 }
 
+/// One more than the largest id. The number of tokens is less where the vocabulary has holes.
+fn size(tokenizer: &Tokenizer) -> usize {
+    let vocabulary = tokenizer.get_vocab(true);
+    vocabulary.values().max().map_or(0, |&top| top as usize + 1)
+}
+
 /// File name of the settings beside a `tokenizer.json`.
 pub(crate) const TOKENIZER_CONFIG: &str = "tokenizer_config.json";
 
@@ -246,5 +267,44 @@ impl Companions {
             };
             by_name.or_else(by_id)
         })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use tokenizers::models::bpe::{BPE, Vocab};
+
+    fn tokenizer(tokens: &[(&str, u32)]) -> TextTokenizer {
+        let entries = tokens.iter().map(|&(token, id)| (token.to_owned(), id));
+        let model = BPE::builder()
+            .vocab_and_merges(entries.collect::<Vocab>(), vec![])
+            .build()
+            .unwrap();
+        TextTokenizer::from_tokenizer(Tokenizer::new(model), 0)
+    }
+
+    #[test]
+    fn holes_of_a_vocabulary_need_rows_too() {
+        let mut dense = tokenizer(&[("a", 0), ("b", 1)]);
+        assert_eq!(dense.vocab_size(), 2);
+        assert_eq!(dense.add_sep().unwrap(), 2);
+        assert_eq!((dense.vocab_size(), dense.add_sep().unwrap()), (3, 2));
+        assert_eq!(dense.encode("a<SEP>b").unwrap(), [0, 2, 1]);
+
+        let mut sparse = tokenizer(&[("a", 0), ("b", 5)]);
+        assert_eq!(sparse.vocab_size(), 6);
+        assert_eq!(sparse.add_sep().unwrap(), 2, "a hole is free");
+        assert_eq!(sparse.vocab_size(), 6);
+    }
+
+    #[test]
+    fn the_separator_takes_no_id_from_another_token() {
+        let mut tokenizer = tokenizer(&[("a", 0), ("b", 2)]);
+        let before = tokenizer.digest();
+        let message = tokenizer.add_sep().unwrap_err().to_string();
+        assert!(message.contains("2, which is `b`"), "{message}");
+        assert_eq!(tokenizer.sep_id(), None);
+        assert_eq!((tokenizer.vocab_size(), tokenizer.digest()), (3, before));
     }
 }

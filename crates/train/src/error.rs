@@ -98,12 +98,14 @@ pub enum Error {
         source: std::io::Error,
     },
 
-    /// The loss is no longer a number.
+    /// The loss, on training or validation examples, or the norm of its gradient is no longer a number.
     #[error(
-        "the loss is {loss} at step {step} (learning rate {learning_rate:e}); \
+        "the {what} is {loss} at step {step} (learning rate {learning_rate:e}); \
          lower `learning_rate` or `max_grad_norm`, the last checkpoint is intact"
     )]
     Diverged {
+        /// `loss`, `gradient norm` or `validation loss`.
+        what: &'static str,
         /// Optimizer step, from 1.
         step: u64,
         /// The value.

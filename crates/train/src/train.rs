@@ -307,7 +307,8 @@ impl Run<'_> {
             let begun = Instant::now();
             let stepped = self.step(&mut cursor, budget, &schedule)?;
             self.state.elapsed_s = session.elapsed_s();
-            self.record(&stepped, begun.elapsed().as_secs_f64(), phase, &mut session)?;
+            let step_s = begun.elapsed().as_secs_f64();
+            self.record(&stepped, step_s, phase, budget, &mut session)?;
 
             let done = self.state.phase_step;
             let finished = done == budget.steps;
@@ -317,7 +318,7 @@ impl Run<'_> {
                 .unwrap_or(budget.steps_per_epoch);
             if !self.data.validation.is_empty() && (finished || done.is_multiple_of(evaluate_every))
             {
-                self.evaluate()?;
+                self.evaluate(stepped.learning_rate)?;
             }
             let checkpoint_every = self.config.checkpoint_every_steps.unwrap_or(u64::MAX);
             if finished || done.is_multiple_of(checkpoint_every) {
@@ -350,6 +351,7 @@ impl Run<'_> {
         let learning_rate = schedule.learning_rate(self.state.phase_step);
         if !loss.is_finite() {
             return Err(Error::Diverged {
+                what: "loss",
                 step: self.state.step + 1,
                 loss,
                 learning_rate,
@@ -366,6 +368,7 @@ impl Run<'_> {
         })?;
         if !grad_norm.is_finite() {
             return Err(Error::Diverged {
+                what: "gradient norm",
                 step: self.state.step + 1,
                 loss: grad_norm,
                 learning_rate,
@@ -390,9 +393,11 @@ impl Run<'_> {
         stepped: &Stepped,
         step_s: f64,
         phase: &Phase,
+        budget: &PhaseBudget,
         session: &mut Session,
     ) -> Result<(), Error> {
-        let shown = self.state.phase_step * self.config.examples_per_step() as u64;
+        let full_steps = self.state.phase_step * self.config.examples_per_step() as u64;
+        let shown = full_steps.min(budget.examples);
         let record = StepRecord {
             step: self.state.step,
             phase: phase.name,
@@ -420,7 +425,8 @@ impl Run<'_> {
         Ok(())
     }
 
-    fn evaluate(&mut self) -> Result<(), Error> {
+    /// `learning_rate` is that of the last step.
+    fn evaluate(&mut self, learning_rate: f64) -> Result<(), Error> {
         let (mut loss, mut tokens, mut exact) = (0.0, 0, 0);
         let validation: Vec<&Encoded> = self.data.validation.iter().collect();
         for batch in validation.chunks(64) {
@@ -430,11 +436,21 @@ impl Run<'_> {
                 exact += usize::from(score.exact);
             }
         }
+        let loss = loss / tokens as f64;
+        // Before anything is kept of it: JSON has no such numbers, and a state that holds one cannot be read back.
+        if !loss.is_finite() {
+            return Err(Error::Diverged {
+                what: "validation loss",
+                step: self.state.step,
+                loss,
+                learning_rate,
+            });
+        }
         let evaluation = Evaluation {
             step: self.state.step,
             phase: self.state.phase_name,
             examples: validation.len(),
-            loss: reported(loss / tokens as f64),
+            loss: reported(loss),
             exact_match: reported(exact as f64 / validation.len() as f64),
         };
         let competes = self.state.phase + 1 == self.data.phases.len();

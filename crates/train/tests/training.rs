@@ -343,3 +343,52 @@ fn a_diverging_run_says_so() {
     assert!(matches!(error, Error::Diverged { .. }), "{error}");
     assert!(error.to_string().contains("learning_rate"));
 }
+
+#[test]
+fn weights_that_only_validation_finds_broken_are_not_kept() {
+    let human = human(8);
+    let plan = plan(&human, &[], Strategy::HumanOnly);
+    // The first step is computed with good weights and leaves useless ones: an evaluation on the way, and the last one.
+    for (evaluate_every_steps, max_steps) in [(Some(1), None), (None, Some(1))] {
+        let dir = tempfile::tempdir().unwrap();
+        let config = TrainConfig {
+            learning_rate: 1e15,
+            evaluate_every_steps,
+            max_steps,
+            checkpoint_every_steps: Some(1),
+            ..config(EngineChoice::Fused)
+        };
+        let run_dir = dir.path();
+        let error = train(checkpoint(), &plan, &human, &config, run_dir, &mut ()).unwrap_err();
+        assert!(
+            matches!(
+                error,
+                Error::Diverged {
+                    what: "validation loss",
+                    step: 1,
+                    ..
+                }
+            ),
+            "{error}"
+        );
+        let kept = std::fs::read_dir(run_dir.join("checkpoints")).unwrap();
+        assert_eq!(kept.count(), 0);
+    }
+}
+
+#[test]
+fn epochs_in_the_log_count_examples_that_were_shown() {
+    let human = human(9);
+    let dir = tempfile::tempdir().unwrap();
+    let plan = plan(&human, &[], Strategy::HumanOnly);
+    let mut watch = Watch::default();
+    let config = config(EngineChoice::Fused);
+    train(checkpoint(), &plan, &[], &config, dir.path(), &mut watch).unwrap();
+    // Two epochs of nine examples in steps of four: the fifth step has only two.
+    let epochs: Vec<f64> = watch.records.iter().map(|r| r.epoch * 9.0).collect();
+    let expected = [4.0, 8.0, 12.0, 16.0, 18.0];
+    assert_eq!(epochs.len(), expected.len());
+    for (epoch, expected) in epochs.iter().zip(expected) {
+        assert!((epoch - expected).abs() < 1e-9, "{epochs:?}");
+    }
+}

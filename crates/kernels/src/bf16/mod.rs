@@ -162,6 +162,25 @@ impl Panels {
         std::mem::size_of_val(&self.tiles[..])
     }
 
+    /// Copies one column of a right factor, [`inner`](Self::inner) numbers, as they were rounded.
+    ///
+    /// # Panics
+    /// For a column that it has not, an `out` of another length, and left factors.
+    pub fn column(&self, column: usize, out: &mut [f32]) {
+        assert!(column < self.outer && self.is_right, "column {column}");
+        assert_eq!(out.len(), self.inner, "a column's numbers");
+        let tiles = self.panel(column / OUTER);
+        for (tile, out) in tiles.iter().zip(out.chunks_mut(INNER)) {
+            let words = tile.0[column % OUTER..].iter().step_by(OUTER);
+            for (word, pair) in words.zip(out.chunks_mut(2)) {
+                pair[0] = f32::from_bits(word << 16);
+                if let [_, second] = pair {
+                    *second = f32::from_bits(word & !0xffff);
+                }
+            }
+        }
+    }
+
     fn len(&self) -> usize {
         self.panels() * self.tiles_per_panel()
     }
@@ -549,6 +568,22 @@ mod tests {
                 matmul_columns(&mut part, &a, &b, columns.clone());
                 let rows = whole.chunks(n).flat_map(|row| &row[columns.clone()]);
                 assert!(part.iter().eq(rows), "{columns:?} of [{m}, {n}]");
+            }
+        }
+    }
+
+    #[test]
+    fn a_column_is_what_was_packed() {
+        for (k, n) in [(1, 1), (33, 17), (64, 48)] {
+            let b = numbers(k * n, 104_729);
+            let panels = Panels::right(Matrix::new(&b, k, n));
+            for column in 0..n {
+                let mut out = vec![9.0; k];
+                panels.column(column, &mut out);
+                for (i, out) in out.into_iter().enumerate() {
+                    let right = bf16::from_f32(b[i * n + column]).to_f32();
+                    assert_eq!(out, right, "[{k}, {n}] {i} {column}");
+                }
             }
         }
     }

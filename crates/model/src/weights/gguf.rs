@@ -81,7 +81,8 @@ impl GgufFile {
             Some(&[rows, _]) => rows,
             _ => return Err(self.missing("token_embd.weight")),
         };
-        let dimension = self.size_or("llama.rope.dimension_count", hidden / heads.max(1))?;
+        let per_head = self.size_or("llama.attention.key_length", hidden / heads.max(1))?;
+        let dimension = self.size_or("llama.rope.dimension_count", per_head)?;
         let mut config = LlamaConfig {
             max_position_embeddings: self.size("llama.context_length")?,
             num_key_value_heads: self.size_or("llama.attention.head_count_kv", heads)?,
@@ -196,6 +197,14 @@ impl GgufFile {
         match self.metadata.contains_key(key) {
             true => self.size(key),
             false => Ok(default),
+        }
+    }
+
+    pub(crate) fn flag_or(&self, key: &str, default: bool) -> Result<bool, Error> {
+        match self.metadata.get(key) {
+            None => Ok(default),
+            Some(Value::Bool(flag)) => Ok(*flag),
+            Some(_) => Err(self.wrong(key, "is neither true nor false")),
         }
     }
 
@@ -559,6 +568,54 @@ fn byte_count(shape: &[usize], innermost: usize, encoding: Encoding) -> Result<u
 #[cfg(test)]
 pub(crate) mod tests {
     use super::*;
+
+    /// A file that has metadata and no tensor.
+    pub(crate) fn file(entries: Vec<(&str, Value)>) -> GgufFile {
+        let entries = entries.into_iter();
+        GgufFile {
+            path: "test.gguf".into(),
+            map: memmap2::MmapMut::map_anon(1)
+                .unwrap()
+                .make_read_only()
+                .unwrap(),
+            metadata: entries
+                .map(|(key, value)| (key.to_owned(), value))
+                .collect(),
+            tensors: BTreeMap::new(),
+        }
+    }
+
+    #[test]
+    fn heads_may_have_another_width_than_their_share() {
+        let shape = |more: &[(&'static str, u64)]| {
+            let sizes = [
+                ("llama.embedding_length", 32),
+                ("llama.attention.head_count", 4),
+                ("llama.context_length", 64),
+                ("llama.feed_forward_length", 48),
+                ("llama.block_count", 2),
+            ];
+            let sizes = sizes.iter().chain(more);
+            let entries = sizes.map(|&(key, size)| (key, Value::Unsigned(size)));
+            let mut file = file(entries.collect());
+            let embedding = TensorInfo {
+                shape: vec![10, 32],
+                encoding: None,
+                ggml_type: 0,
+                start: 0,
+                bytes: 0,
+            };
+            file.tensors
+                .insert("token_embd.weight".to_owned(), embedding);
+            file.config()
+        };
+        let (length, rotary) = ("llama.attention.key_length", "llama.rope.dimension_count");
+        assert_eq!(shape(&[]).unwrap().head_dim, 8);
+        assert_eq!(shape(&[(length, 16)]).unwrap().head_dim, 16);
+        assert_eq!(shape(&[(length, 16), (rotary, 16)]).unwrap().head_dim, 16);
+        let error = shape(&[(length, 16), (rotary, 8)]).unwrap_err().to_string();
+        assert!(error.contains(rotary), "{error}");
+    }
 
     /// Expected values are the `gguf` package's (`tests/fixtures/make_fixtures.py`).
     #[test]

@@ -102,7 +102,8 @@ impl Folder {
     }
 }
 
-/// The shard files that an index names, by tensor. A name that leaves the folder is an error.
+/// The shard files that an index names, by tensor. A name that leaves the folder is an error, and so is an index
+/// without any name.
 pub(crate) fn shard_names(index: &Path) -> Result<BTreeMap<String, String>, Error> {
     #[derive(serde::Deserialize)]
     struct Index {
@@ -114,6 +115,12 @@ pub(crate) fn shard_names(index: &Path) -> Result<BTreeMap<String, String>, Erro
     })?;
     let parsed: Index =
         serde_json::from_str(&text).map_err(|e| Error::malformed(index, e.to_string()))?;
+    if parsed.weight_map.is_empty() {
+        return Err(Error::malformed(
+            index,
+            format!("`weight_map` names no tensor: export the model again, or use its {SINGLE}"),
+        ));
+    }
     for (tensor, shard) in &parsed.weight_map {
         if Path::new(shard).file_name() != Some(shard.as_ref()) {
             return Err(Error::malformed(

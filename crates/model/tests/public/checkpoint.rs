@@ -174,7 +174,7 @@ fn a_grown_checkpoint_survives_saving() {
     let model = checkpoint.model.resize_vocabulary(310);
     config.vocab_size = 310;
     let mut tokenizer = checkpoint.tokenizer;
-    let sep = tokenizer.add_sep();
+    let sep = tokenizer.add_sep().unwrap();
     let grown = Checkpoint::new(config, model, tokenizer).unwrap();
     let dir = tempfile::tempdir().unwrap();
     grown.save(dir.path()).unwrap();

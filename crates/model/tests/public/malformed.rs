@@ -5,7 +5,7 @@ use std::path::Path;
 use serde_json::{Value, json};
 
 use crate::common::*;
-use syncabel_model::{Error, ModelSource, load};
+use syncabel_model::{Error, ModelSource, Precision, load, load_cpu};
 
 /// A copy of a fixture folder to break.
 fn copy(name: &str) -> tempfile::TempDir {
@@ -171,8 +171,39 @@ fn indices_that_point_elsewhere_are_refused() {
         dir.path(),
         &["index.json", "model.layers.0.input_layernorm.weight"],
     );
-    std::fs::write(&index, "{}").unwrap();
-    refused(dir.path(), &["index.json"]);
+    for text in ["{}", r#"{"metadata": {}, "weight_map": {}}"#] {
+        std::fs::write(&index, text).unwrap();
+        refused(dir.path(), &["index.json", "weight_map"]);
+    }
+}
+
+#[test]
+fn the_cpu_engine_takes_no_room_for_layers_that_are_only_claimed() {
+    let dir = copy("tied");
+    edit_config(dir.path(), "num_hidden_layers", json!(1 << 30));
+    let source = ModelSource::Folder(dir.path().to_owned());
+    let error = load_cpu(&source, Precision::F32).unwrap_err();
+    let message = error.to_string();
+    assert!(
+        message.contains("model.layers.2.self_attn.q_proj.weight"),
+        "{message}"
+    );
+}
+
+#[test]
+fn gguf_files_without_a_pre_tokenizer_are_refused() {
+    let mut bytes = std::fs::read(fixture("tied.gguf")).unwrap();
+    let key = b"tokenizer.ggml.pre";
+    let at = bytes.windows(key.len()).position(|w| w == key).unwrap();
+    bytes[at + key.len() - 1] = b'x';
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("old.gguf");
+    std::fs::write(&path, bytes).unwrap();
+    let error = load(&ModelSource::Gguf(path), &cpu()).unwrap_err();
+    let message = error.to_string();
+    for part in ["old.gguf", "`tokenizer.ggml.pre`", "llama.cpp"] {
+        assert!(message.contains(part), "no `{part}` in: {message}");
+    }
 }
 
 #[test]
