@@ -336,11 +336,13 @@ impl Weights {
         };
         let (hidden, vocab) = (shape.hidden, shape.vocab);
         let embedding = take("model.embed_tokens.weight", &[vocab, hidden])?;
+        // Either way the numbers that were read are gone before the layers come.
         let (tied, embedding) = match shape.tied {
-            true => (
-                Some(Weight::pack(precision, &embedding, vocab, hidden)),
-                None,
-            ),
+            true => {
+                let head = Weight::pack(precision, &embedding, vocab, hidden);
+                drop(embedding);
+                (Some(head), None)
+            }
             false => (None, Some(Table::new(precision, embedding))),
         };
         // No room in advance: the number is a file's word until as many tensors were read.
@@ -380,7 +382,7 @@ impl Weights {
         self.precision
     }
 
-    /// Bytes of all matrices; rows of the head that were looked up take as much again.
+    /// Bytes of all matrices. Not counted: the rows of the head that were unpacked, and some 40 bytes a token to find them.
     #[must_use]
     pub fn bytes(&self) -> usize {
         let layer = |layer: &Layer| {

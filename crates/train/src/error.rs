@@ -101,7 +101,7 @@ pub enum Error {
     /// The loss, on training or validation examples, or the norm of its gradient is no longer a number.
     #[error(
         "the {what} is {loss} at step {step} (learning rate {learning_rate:e}); \
-         lower `learning_rate` or `max_grad_norm`, the last checkpoint is intact"
+         lower `learning_rate` or `max_grad_norm`, and go on from the last checkpoint, if it is of a step before this went wrong, or from the start"
     )]
     Diverged {
         /// `loss`, `gradient norm` or `validation loss`.

@@ -167,13 +167,14 @@ pub(super) fn sweep(experiments: &[Experiment]) -> Vec<ShareCurve> {
     curves
 }
 
-/// Bytes that all names begin with; all of a single name.
+/// Bytes of whole words, `_` between them, that all names begin with; all of a single name.
 fn common_beginning<'n>(mut names: impl Iterator<Item = &'n str>) -> usize {
     let Some(first) = names.next() else { return 0 };
     names.fold(first.len(), |common, name| {
-        let alike = first[..common].char_indices().zip(name.chars());
-        let alike = alike.take_while(|((_, a), b)| a == b);
-        alike.last().map_or(0, |((at, a), _)| at + a.len_utf8())
+        let words = first[..common].split('_').zip(name.split('_'));
+        let alike = words.take_while(|(a, b)| a == b);
+        let bytes: usize = alike.map(|(word, _)| word.len() + 1).sum();
+        bytes.saturating_sub(1)
     })
 }
 
@@ -340,7 +341,9 @@ pub(super) mod tests {
     #[test]
     fn what_names_begin_with_in_common() {
         assert_eq!(common_beginning(["ab"].into_iter()), 2);
-        assert_eq!(common_beginning(["née", "nés"].into_iter()), 3);
+        assert_eq!(common_beginning(["née_a", "née_b"].into_iter()), 4);
+        assert_eq!(common_beginning(["x", "x_b"].into_iter()), 1);
+        assert_eq!(common_beginning(["x_ratio", "x_rates"].into_iter()), 1);
         assert_eq!(common_beginning(["a", "b"].into_iter()), 0);
         assert_eq!(common_beginning([].into_iter()), 0);
     }
