@@ -131,6 +131,57 @@ fn generate_ask_how_far_and_export() {
     }
 }
 
+/// The language says how training text is read as well, and files that name no split are told apart by their names.
+#[test]
+fn training_text_has_the_language_that_was_asked_for() {
+    let sandbox = Sandbox::with_terms();
+    let text = "Le patient avait la goutte. Il est parti.";
+    let note =
+        |id: &str| format!("{id}|t|{text}\n{id}|a|\n{id}\t20\t26\tgoutte\tDisorders\tD006073\n\n");
+    sandbox.write("hospital.pubtator.txt", note("1"));
+    sandbox.write("clinic.pubtator.txt", note("2"));
+    let run = |language: &[&str]| {
+        let mut args = vec![
+            "synth",
+            "--kb",
+            "terms.kb",
+            "--train",
+            "hospital.pubtator.txt",
+        ];
+        args.extend(["--out", "synthetic.jsonl"]);
+        args.extend(language);
+        sandbox.run(&args).ok();
+        let made = std::fs::read_to_string(sandbox.path("synthetic.jsonl")).unwrap();
+        made.lines()
+            .map(|line| {
+                serde_json::from_str::<serde_json::Value>(line).unwrap()["language"].clone()
+            })
+            .collect::<Vec<_>>()
+    };
+    for (asked, expected) in [(&[][..], "en"), (&["--language", "fr"][..], "fr")] {
+        let languages = run(asked);
+        assert!(!languages.is_empty());
+        assert!(languages.iter().all(|l| l == expected), "{languages:?}");
+    }
+    let mut args = vec![
+        "synth",
+        "card",
+        "synthetic.jsonl",
+        "--kb",
+        "terms.kb",
+        "--out",
+        "card",
+    ];
+    for file in ["hospital.pubtator.txt", "clinic.pubtator.txt"] {
+        args.extend(["--human", file]);
+    }
+    sandbox.run(&args).ok();
+    let card = std::fs::read_to_string(sandbox.path("card/card.md")).unwrap();
+    for name in ["human, hospital", "human, clinic"] {
+        assert!(card.contains(name), "{card}");
+    }
+}
+
 #[test]
 fn wrong_use_is_refused_with_the_way_out() {
     let sandbox = Sandbox::with_terms();
